@@ -1,0 +1,11 @@
+#include "schemas/check.h"
+
+#include <stdio.h>
+
+void bf_assert_failed(const char *expr, const char *file, int line,
+                      const char *func)
+{
+    fprintf(stderr, "%s:%d: %s: broken invariant: %s\n", file, line, func,
+            expr);
+    abort();
+}
