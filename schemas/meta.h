@@ -1,0 +1,27 @@
+#ifndef BF_SCHEMAS_META_H
+#define BF_SCHEMAS_META_H
+
+/* The metadata of a committed offset. Source: PROTOCOL.md §7. Pure. */
+
+#include "schemas/buf.h"
+#include "schemas/limits.h"
+
+struct bf_err;
+
+#define BF_MAP_BYTES (BF_WINDOW / 8)
+
+struct bf_meta {
+    int64_t base;
+    uint64_t txn_seq;
+    char writer[BF_MAX_TXN_ID + 1];
+    unsigned char map[BF_MAP_BYTES]; /* bit i: base + i is complete */
+};
+
+/* base64 text, NUL-terminated; always fits. */
+void bf_meta_encode(const struct bf_meta *meta, char out[BF_MAX_METADATA]);
+
+/* REJECT "bad_metadata": version, length, checksum, set bit 0. */
+int bf_meta_decode(struct bf_slice text, struct bf_meta *ret,
+                   struct bf_err *err);
+
+#endif
