@@ -22,6 +22,6 @@
 /* hidden static state */
 #pragma GCC poison strtok asctime ctime localtime gmtime tmpnam rand srand
 /* waiting is the loop's business */
-#pragma GCC poison sleep usleep nanosleep system popen alloca
+#pragma GCC poison sleep usleep nanosleep system popen
 
 #endif
