@@ -9,6 +9,7 @@
 #define BF_MAX_RESULT (15U << 20)
 #define BF_MAX_BLOCK (256U << 10)
 #define BF_MAX_REPORT (128U << 10)
+#define BF_MAX_ORIGINALS (1U << 20) /* bf_original_headers */
 #define BF_MAX_LABELS (4U << 10)
 #define BF_MAX_CONTEXT (4U << 10)
 #define BF_MAX_ORDER_KEY 128U
@@ -24,7 +25,10 @@
 #define BF_DEFAULT_EXPIRY_MS (86400000ULL)
 #define BF_MAX_TREE 64        /* leaves of one signature tree */
 #define BF_WINDOW 16384U      /* offsets above a base; bits of a bitmap */
+#define BF_MAX_SEGMENT 16384U /* ids in one d/ entry */
 #define BF_MAX_METADATA 4096U /* Kafka's offset.metadata.max.bytes */
+#define BF_MAX_DEPTH 16U      /* nesting of any JSON that we read */
+#define BF_MAX_TIME_MS ((int64_t)1 << 53)
 #define BF_CLOCK_AHEAD_MS 300000U
 
 #define BF_HEX128_LEN 32 /* characters of a run id or an event id */

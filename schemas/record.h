@@ -39,7 +39,8 @@ void bf_record_release(struct bf_record *rec);
 
 /*
  * Append a header; _ref borrows name and value for the record's life, _put
- * borrows the name (a literal) and copies the value, _putf formats it.
+ * borrows the name (a literal) and copies the value, _puts takes a string,
+ * _putu a number.
  * REJECT "too_many_headers" beyond the ceiling, RETRY on no memory.
  */
 int bf_record_ref(struct bf_record *rec, struct bf_slice name,
@@ -61,7 +62,7 @@ struct bf_slice bf_record_get(const struct bf_record *rec, const char *name);
 /* Does a signature cover this header? PROTOCOL.md §1, §6. */
 bool bf_record_covered(struct bf_slice name);
 
-/* REJECT "duplicate_header" when a covered name stands twice. */
+/* REJECT "duplicate_header": a covered name or bf_signature stands twice. */
 int bf_record_check(const struct bf_record *rec, struct bf_err *err);
 
 /* Key, value and headers, as an estimate of its size on the wire. */

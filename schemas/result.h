@@ -10,19 +10,22 @@
 
 #include "schemas/job.h"
 
-/* What the runner said besides the result itself; absent: ptr NULL, -1. */
+/*
+ * What the runner said besides the result itself; absent: ptr NULL, numbers
+ * <= 0. Text is any bytes: it is made valid UTF-8 and cut to its ceiling.
+ */
 struct bf_report {
     struct bf_slice message; /* our own words */
     struct bf_slice error;
     struct bf_slice error_type;
     struct bf_slice function_name;
     struct bf_slice code_hash;
-    struct bf_slice standard_output; /* any bytes; made valid UTF-8 */
+    struct bf_slice standard_output;
     struct bf_slice standard_error;
     bool standard_output_truncated;
     bool standard_error_truncated;
     int64_t line_number;
-    double execution_seconds; /* < 0 or not finite: unknown */
+    int64_t execution_us; /* the runner's own word */
 };
 
 /* How one job ended. Everything is borrowed. */
@@ -41,13 +44,15 @@ struct bf_end {
     const char *worker;      /* transactional id */
     const char *fingerprint; /* NULL: unknown */
     const char *block_type;  /* NULL: unknown */
-    int64_t started_at_ms;
-    int64_t ended_at_ms;
-    int64_t duration_us; /* monotonic clock of the supervisor */
+    int64_t started_at_ms;   /* 0: nobody knows */
+    int64_t ended_at_ms;     /* always: when the outcome was decided */
+    int64_t duration_us;     /* monotonic clock of the supervisor */
+    int64_t vcpu_us;         /* vCPU-seconds in millionths; 0: not told */
+    int64_t memory_gib_us;   /* GiB-seconds in millionths; 0: not told */
     bool billable;
-    bool has_usage;       /* a usage row goes with it */
-    bool has_dead_letter; /* a dead letter goes with it, trusted */
-    json_t *provider;     /* object of strings, or NULL */
+    bool has_usage;         /* a usage row goes with it */
+    bool has_dead_letter;   /* a dead letter goes with it, trusted */
+    const json_t *provider; /* object of strings, or NULL */
 };
 
 /* Each fills an initialised record, all but the signature. */

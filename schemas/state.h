@@ -37,8 +37,9 @@ enum bf_run_state { BF_RUN_PARKED, BF_RUN_STARTED, BF_RUN_RUNNING };
 const char *bf_run_state_name(enum bf_run_state state);
 
 /*
- * One entry. A decoded one borrows from the record and from doc, which it
- * owns; which members count depends on kind.
+ * One entry; which members count depends on kind. To encode, everything is
+ * borrowed. A decoded one borrows from the record and from doc and bytes,
+ * which it owns, so bf_entry_build() of it gives the same record again.
  */
 struct bf_entry {
     enum bf_entry_kind kind;
@@ -52,8 +53,7 @@ struct bf_entry {
     union {
         struct {
             int64_t base;
-            const unsigned char *map; /* BF_MAP_BYTES; encode only */
-            unsigned char *ret_map;   /* decode: caller's, or NULL */
+            const unsigned char *map; /* BF_MAP_BYTES */
             struct bf_slice host, txn_id;
             uint32_t pid;
             int64_t at_ms;
@@ -64,19 +64,17 @@ struct bf_entry {
             int64_t due_ms, expires_ms;
             struct bf_slice order_key, run_id, digest; /* ptr NULL: null */
             enum bf_id_origin id_origin;
-            json_t *handle; /* borrowed; NULL: none */
+            const json_t *handle; /* object of strings; NULL: none */
         } r;
         struct {
             uint32_t width;
-            const unsigned char *map;
-            unsigned char *ret_map;
+            const unsigned char *map; /* BF_MAP_BYTES */
             int64_t earliest_expiry_ms;
         } f;
         struct {
             uint64_t segment;
-            const unsigned char *ids; /* 16 bytes each; encode only */
-            size_t nids;
-            struct bf_slice ids_text; /* decode: base64 */
+            const unsigned char *ids; /* 16 bytes each */
+            size_t nids;              /* at most BF_MAX_SEGMENT */
             int64_t from_ms, to_ms;
         } d;
         struct {
@@ -85,7 +83,8 @@ struct bf_entry {
             struct bf_slice control_id;
         } c;
     };
-    json_t *doc; /* private: what decode owns */
+    json_t *doc;          /* private: what a decoded entry owns */
+    unsigned char *bytes; /* private: the decoded map or ids */
 };
 void bf_entry_release(struct bf_entry *entry);
 #define bf_autoentry bf_cleanup(bf_entry_release)
