@@ -52,10 +52,12 @@ static inline void bf_closep_(const int *fd)
 #define bf_autoclose bf_cleanup(bf_closep_)
 
 /* Defines the cleanup function NAME that calls FREE(*pp). */
+/* NOLINTBEGIN(bugprone-macro-parentheses): a type cannot be parenthesized */
 #define BF_DEFINE_CLEANUP(name, type, free_fn)                                 \
     static inline void name(type *pp)                                          \
     {                                                                          \
         free_fn(*pp);                                                          \
     }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 #endif

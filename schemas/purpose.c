@@ -1,7 +1,7 @@
 #include "schemas/purpose.h"
 
 static const char *const purpose_names[] = {
-#define X(id, name, text) [BF_PURPOSE_##id] = name,
+#define X(id, name, text) [BF_PURPOSE_##id] = (name),
     BF_PURPOSE_TABLE(X)
 #undef X
 };

@@ -103,6 +103,7 @@ class Broker:
             self.cluster.command("kafka.Kafka", str(self.dir / "server.properties")),
             self.log,
             name=f"broker {self.node_id}",
+            detached=self.cluster.detached,
         )
 
     def kill9(self) -> None:
@@ -183,6 +184,7 @@ class Cluster:
     config: more broker properties. quick_death: see _QUICK_DEATH.
     folder: where data and logs live, instead of a temporary folder.
     java: another JVM and jars than those of prepare().
+    detached: the brokers outlive this process unless stop() is called.
     """
 
     def __init__(
@@ -194,7 +196,9 @@ class Cluster:
         quick_death: bool = True,
         folder: Path | None = None,
         java: Dist | None = None,
+        detached: bool = False,
     ) -> None:
+        self.detached = detached
         self.dist = java or prepare()
         self.heap_mb = 512 if nodes == 1 else 384
         self.id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]

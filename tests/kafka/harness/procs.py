@@ -94,7 +94,7 @@ class Proc:
     """One child, leader of its own process group; output goes to `log`.
 
     Restarting means making a new Proc; the log is appended to. Methods may be
-    called from any thread.
+    called from any thread. A detached child is not killed when we die.
     """
 
     def __init__(
@@ -105,6 +105,7 @@ class Proc:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         name: str = "",
+        detached: bool = False,
     ) -> None:
         self.argv = [str(a) for a in argv]
         self.name = name or Path(self.argv[0]).name
@@ -120,7 +121,8 @@ class Proc:
                 cwd=cwd,
                 start_new_session=True,
             )
-        _reaper.tell("+", self.pid)
+        if not detached:
+            _reaper.tell("+", self.pid)
 
     @property
     def pid(self) -> int:

@@ -1,0 +1,75 @@
+"""The gate's own eyes: it must not count a failure as a pass."""
+
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "gate"))
+
+import counts  # noqa: E402
+import source  # noqa: E402
+
+CTEST = """\
+1: Test command: unit_crash
+1: [==========] Running 4 test(s).
+1/4 Test #1: unit.crash .......Subprocess aborted***Exception:   0.03 sec
+2/4 Test #2: fuzz.corpus ......   Passed    0.02 sec
+3: [==========] 3 test(s) run.
+3: [  PASSED  ] 1 test(s).
+3: [  SKIPPED ] 1 test(s), listed below:
+3: [  SKIPPED ] skipped
+3: [  FAILED  ] 1 test(s), listed below:
+3: [  FAILED  ] bad
+3/4 Test #3: unit.planted .....***Failed    0.03 sec
+4: [  PASSED  ] group: 12 test(s).
+4/4 Test #4: unit.buf .........   Passed    0.03 sec
+
+33% tests passed, 2 tests failed out of 4
+"""
+
+
+class CountsTest(unittest.TestCase):
+    def test_ctest_counts_cases_and_a_crash_as_one_failure(self) -> None:
+        self.assertEqual(str(counts.of_ctest(CTEST)), "14 passed, 2 failed, 1 skipped")
+
+    def test_ctest_failures_leave_out_what_passed(self) -> None:
+        shown = counts.failures_of_ctest(CTEST)
+        self.assertIn("1: Test command: unit_crash", shown)
+        self.assertIn("[  FAILED  ] bad", shown)
+        self.assertNotIn("group: 12", shown)
+
+    def test_unittest(self) -> None:
+        text = (
+            "test_a (t.T.test_a) ... skipped 'no \"x\" here'\n"
+            "Ran 9 tests in 0.1s\n\nFAILED (failures=1, errors=2, skipped=1)\n"
+        )
+        found = counts.of_unittest(text)
+        self.assertEqual(str(found), "5 passed, 3 failed, 1 skipped")
+        self.assertEqual(found.reasons, ['no "x" here'])
+        good = counts.of_unittest("Ran 2 tests in 0.1s\n\nOK\n")
+        self.assertEqual(str(good), "2 passed, 0 failed")
+
+
+class SourceTest(unittest.TestCase):
+    def test_an_include_that_climbs_is_found(self) -> None:
+        text = '#include "schemas/err.h"\n# include "config/log.h"\n'
+        self.assertEqual(
+            source.climbs("schemas/x.c", text),
+            ["schemas/x.c:2: schemas/ must not include config/"],
+        )
+        self.assertEqual(source.climbs("worker/x.c", text), [])
+        self.assertEqual(source.climbs("tests/unit/test_x.c", text), [])
+        across = '#include "worker/ledger.h"\n'
+        self.assertEqual(len(source.climbs("dispatcher/cli/x.c", across)), 1)
+
+    def test_length_of_functions(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "x.c"
+            file.write_text("int f(void)\n{\n    return 0;\n}\n")
+            self.assertEqual(source.functions([str(file)]), [(4, f"{file}:1: f")])
+
+
+if __name__ == "__main__":
+    unittest.main()
