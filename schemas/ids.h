@@ -18,8 +18,12 @@ bool bf_workspace_ok(struct bf_slice workspace);
 bool bf_job_id_ok(struct bf_slice id);
 bool bf_order_key_ok(struct bf_slice key);
 
-/* 32 lower-case hex digits. */
-bool bf_hex128_ok(struct bf_slice id);
+/* Lower-case hex digits, exactly len of them. */
+bool bf_hex_ok(struct bf_slice text, size_t len);
+bool bf_hex128_ok(struct bf_slice id); /* len 32 */
+
+/* A transactional id: 1 to 200 bytes of 0x21 to 0x7e. */
+bool bf_txn_id_ok(struct bf_slice id);
 
 /* line < 0: no line number. */
 void bf_job_id_derive(struct bf_slice workspace, struct bf_slice key,

@@ -17,7 +17,10 @@ struct bf_meta {
     unsigned char map[BF_MAP_BYTES]; /* bit i: base + i is complete */
 };
 
-/* base64 text, NUL-terminated; always fits. */
+/*
+ * base64 text, NUL-terminated; always fits. The writer is not empty and bit 0
+ * is clear.
+ */
 void bf_meta_encode(const struct bf_meta *meta, char out[BF_MAX_METADATA]);
 
 /* REJECT "bad_metadata": version, length, checksum, set bit 0. */
