@@ -1,0 +1,137 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "config/clock.h"
+#include "schemas/buf.h"
+#include "schemas/err.h"
+
+static const struct {
+    int64_t unix_ms;
+    const char *text;
+} times[] = {
+    {0, "1970-01-01T00:00:00.000Z"},
+    {-1, "1969-12-31T23:59:59.999Z"},
+    {1, "1970-01-01T00:00:00.001Z"},
+    {951782400000, "2000-02-29T00:00:00.000Z"},
+    {1778311773186, "2026-05-09T07:29:33.186Z"},
+    {253402300799999, "9999-12-31T23:59:59.999Z"},
+    {-62167219200000, "0000-01-01T00:00:00.000Z"},
+};
+
+static void test_both_ways(void **state)
+{
+    char out[BF_RFC3339_LEN];
+    int64_t back;
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(times); i++) {
+        bf_clock_rfc3339(times[i].unix_ms, out);
+        assert_string_equal(out, times[i].text);
+        assert_int_equal(bf_clock_parse(bf_slice_str(out), &back, NULL), 0);
+        assert_true(back == times[i].unix_ms);
+    }
+}
+
+static void test_out_of_range_is_clamped(void **state)
+{
+    char out[BF_RFC3339_LEN];
+
+    (void)state;
+    bf_clock_rfc3339(INT64_MAX, out);
+    assert_string_equal(out, "9999-12-31T23:59:59.999Z");
+    bf_clock_rfc3339(INT64_MIN, out);
+    assert_string_equal(out, "0000-01-01T00:00:00.000Z");
+}
+
+static const struct {
+    const char *text;
+    int64_t want;
+} readings[] = {
+    {"1970-01-01T00:00:01Z", 1000},
+    {"1970-01-01t00:00:01z", 1000},
+    {"1970-01-01T01:00:00+01:00", 0},
+    {"1969-12-31T23:30:00-00:30", 0},
+    {"1970-01-01T00:00:00.5Z", 500},
+    {"1970-01-01T00:00:00.1234567891234Z", 123},
+};
+
+static void test_reads_what_others_write(void **state)
+{
+    int64_t got;
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(readings); i++) {
+        assert_int_equal(
+            bf_clock_parse(bf_slice_str(readings[i].text), &got, NULL), 0);
+        assert_true(got == readings[i].want);
+    }
+}
+
+static const char *const refused[] = {
+    "",
+    "1970-01-01",
+    "1970-01-01T00:00:00",
+    "1970-01-01T00:00Z",
+    "1970-01-01 00:00:00Z",
+    "1970-02-30T00:00:00Z",
+    "2023-02-29T00:00:00Z",
+    "1970-00-10T00:00:00Z",
+    "1970-01-00T00:00:00Z",
+    "1970-13-01T00:00:00Z",
+    "1970-01-01T24:00:00Z",
+    "1970-01-01T00:00:00.Z",
+    "1970-01-01T00:00:00+0100",
+    "1970-01-01T00:00:00ZZ",
+    "+970-01-01T00:00:00Z",
+    "19700101T000000Z",
+};
+
+static void test_refuses(void **state)
+{
+    int64_t got = 77;
+    struct bf_err err;
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(refused); i++) {
+        assert_int_equal(bf_clock_parse(bf_slice_str(refused[i]), &got, &err),
+                         -1);
+        assert_int_equal(err.kind, BF_ERR_REJECT);
+        assert_string_equal(err.code, "bad_time");
+        assert_true(got == 77);
+    }
+    assert_int_equal(bf_clock_parse((struct bf_slice){0}, &got, NULL), -1);
+}
+
+static void test_fake(void **state)
+{
+    int64_t before;
+
+    (void)state;
+    bf_clock_fake(5000, 7000000);
+    assert_true(bf_now_ms() == 5000);
+    assert_true(bf_mono_ms() == 7000);
+    bf_clock_fake_advance(3);
+    assert_true(bf_now_ms() == 5003);
+    assert_true(bf_mono_us() == 7003000);
+    bf_clock_real();
+    assert_true(bf_now_ms() > INT64_C(1700000000000));
+    before = bf_mono_us();
+    assert_true(bf_mono_us() >= before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_both_ways),
+        cmocka_unit_test(test_out_of_range_is_clamped),
+        cmocka_unit_test(test_reads_what_others_write),
+        cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_fake),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
