@@ -2,12 +2,14 @@
 
 import sys
 import tempfile
+import threading
+import time
 import unittest
 from pathlib import Path
 
-from confluent_kafka import Consumer, Producer
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from harness import Cluster, Procs, Timeout, wait_until
+from harness import Api, Cluster, Procs, Proxy, Timeout, wait_until
 
 QUICK = {"reconnect.backoff.max.ms": "500"}
 
@@ -87,6 +89,119 @@ class ClusterTest(unittest.TestCase):
             self.assertEqual(producer.flush(30), 0)
             cluster.brokers[2].restart()
             cluster.wait_in_sync()
+
+
+class ProxyTest(unittest.TestCase):
+    """One cluster for all: each test has its own topic and transactional.id."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.cluster = cls.enterClassContext(Cluster(proxied=True))
+        cls.proxy = cls.enterClassContext(Proxy(cls.cluster))
+
+    def setUp(self) -> None:
+        self.addCleanup(self.proxy.clear)
+        self.topic = self._testMethodName
+        make_topic(self.cluster.bootstrap, self.topic)
+
+    def producer(self) -> Producer:
+        """A transactional producer behind the proxy, its client.id as topic."""
+        made = Producer(
+            {
+                "bootstrap.servers": self.cluster.proxy_bootstrap,
+                "transactional.id": self.topic,
+                "client.id": self.topic,
+                **QUICK,
+            }
+        )
+        made.init_transactions(30)
+        return made
+
+    def committed(self, expected: int) -> list[bytes]:
+        return read_committed(self.cluster.bootstrap, self.topic, expected)
+
+    def stable_end(self) -> int:
+        """Where read_committed ends: before the first open transaction."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.cluster.bootstrap,
+                "group.id": "none",
+                "isolation.level": "read_committed",
+            }
+        )
+        try:
+            partition = TopicPartition(self.topic, 0)
+            return consumer.get_watermark_offsets(partition, timeout=10)[1]
+        finally:
+            consumer.close()
+
+    def write(self, producer: Producer, value: bytes) -> None:
+        """One committed transaction of one record."""
+        producer.begin_transaction()
+        producer.produce(self.topic, value)
+        producer.commit_transaction(30)
+
+    def test_client_survives_a_cut_reply_to_end_txn(self) -> None:
+        producer = self.producer()
+        before = self.proxy.seen(Api.END_TXN)
+        cut = self.proxy.rule(Api.END_TXN, "cut_reply", count=3, client=self.topic)
+        self.write(producer, b"once")
+        self.assertEqual(cut.hits, 3)
+        self.assertEqual(self.proxy.seen(Api.END_TXN) - before, 4)
+        self.write(producer, b"then")
+        self.assertEqual(self.committed(2), [b"once", b"then"])
+
+    def test_a_cut_request_never_reaches_the_broker(self) -> None:
+        producer = self.producer()
+        cut = self.proxy.rule(Api.END_TXN, "cut_request", count=None)
+        producer.begin_transaction()
+        producer.produce(self.topic, b"late")
+        with self.assertRaises(KafkaException) as raised:
+            producer.commit_transaction(2)
+        self.assertTrue(raised.exception.args[0].retriable())
+        self.assertGreaterEqual(cut.hits, 1)
+        self.assertEqual(self.stable_end(), 0)
+        self.proxy.clear()
+        producer.commit_transaction(30)
+        self.assertEqual(self.committed(1), [b"late"])
+
+    def test_a_held_reply_comes_after_release(self) -> None:
+        producer = self.producer()
+        hold = self.proxy.rule(Api.END_TXN, "hold_reply", client=self.topic)
+        producer.begin_transaction()
+        producer.produce(self.topic, b"held")
+        commit = threading.Thread(target=producer.commit_transaction, args=[30])
+        commit.start()
+        hold.wait_hits()
+        self.assertEqual(self.committed(1), [b"held"])
+        self.assertTrue(commit.is_alive())
+        hold.release()
+        commit.join(30)
+        self.assertFalse(commit.is_alive())
+
+    def test_delay_applies_to_the_chosen_client_after_skip(self) -> None:
+        producer = self.producer()
+        other = self.proxy.rule(
+            Api.END_TXN, "delay_request", delay_s=60, client="nobody"
+        )
+        late = self.proxy.rule(Api.END_TXN, "delay_request", delay_s=0.5, skip=1)
+        took = []
+        for value in (b"0", b"1", b"2"):
+            begin = time.monotonic()
+            self.write(producer, value)
+            took.append(time.monotonic() - begin)
+        self.assertEqual((other.hits, late.hits), (0, 1))
+        self.assertGreaterEqual(took[1], 0.5)
+
+    def test_cut_all_and_a_broker_kill_are_survived(self) -> None:
+        producer = self.producer()
+        self.write(producer, b"0")
+        self.proxy.cut_all()
+        self.write(producer, b"1")
+        self.cluster.brokers[0].kill9()
+        self.cluster.brokers[0].restart()
+        self.write(producer, b"2")
+        self.assertEqual(self.committed(3), [b"0", b"1", b"2"])
 
 
 class ProcsTest(unittest.TestCase):

@@ -2,10 +2,21 @@
 
 Standard library only. `tests/kafka` is the import root:
 
-    from harness import Cluster, Procs, wait_until
+    from harness import Api, Cluster, Procs, Proxy, wait_until
 """
 
 from .broker import Broker, Cluster
 from .procs import Proc, Procs, Timeout, wait_until
+from .proxy import Api, Proxy, Rule
 
-__all__ = ["Broker", "Cluster", "Proc", "Procs", "Timeout", "wait_until"]
+__all__ = [
+    "Api",
+    "Broker",
+    "Cluster",
+    "Proc",
+    "Procs",
+    "Proxy",
+    "Rule",
+    "Timeout",
+    "wait_until",
+]
