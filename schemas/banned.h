@@ -7,6 +7,7 @@
  * headers come first, so that their own declarations stay untouched.
  */
 
+#include <openssl/evp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,8 +1,9 @@
 #ifndef BF_SCHEMAS_JOB_H
 #define BF_SCHEMAS_JOB_H
 
-/* The job record and its block. Source: PROTOCOL.md §5.1, §5.2. Pure. */
+/* The job record. Source: PROTOCOL.md §2, §4, §5.1. Pure. */
 
+#include "schemas/block.h"
 #include "schemas/ids.h"
 #include "schemas/outcome.h"
 #include "schemas/record.h"
@@ -38,38 +39,27 @@ struct bf_job {
 /*
  * Read every header. REJECT names the header and the rule; its code is the
  * name of a bf_reason ("bad_record", "unknown_kind", "too_large"). On failure
- * *ret holds what could be read (workspace and id are empty or valid), so that
- * a rejection can be addressed. Does not look into the block.
+ * *ret holds what could be read, so that a rejection can be addressed: each
+ * member is valid or absent, and id is absent when the generation is not
+ * valid. Looks neither into the block nor at the place, see below.
  */
 int bf_job_parse(const struct bf_record *rec, struct bf_job *ret,
                  struct bf_err *err);
 
 /*
+ * Does the record lie where it belongs: key = workspace, the fleet's spread,
+ * the partition that follows? A record that does not is untrusted.
+ */
+bool bf_job_placed(const struct bf_record *rec, const struct bf_job *job,
+                   uint32_t spread, uint32_t shards);
+
+/*
  * Fill rec (initialised, with topic and partition) with key, value and all
  * headers but the signature; fleet makes ce_source. job's bytes are borrowed
- * for the record's life, except numbers and derived ids.
+ * for the record's life, except numbers and derived ids. A job that
+ * bf_job_parse() would refuse is refused here, with the same words.
  */
 int bf_job_build(const struct bf_job *job, const char *fleet,
                  struct bf_record *rec, struct bf_err *err);
-
-#define BF_MD5_SIZE 33
-#define BF_FINGERPRINT_SIZE 17
-
-/* A parsed block; owns its strings. */
-struct bf_block;
-struct bf_block *bf_block_parse(struct bf_slice text, struct bf_err *err);
-void bf_block_free(struct bf_block *block);
-BF_DEFINE_CLEANUP(bf_block_freep_, struct bf_block *, bf_block_free)
-#define bf_autoblock bf_cleanup(bf_block_freep_)
-
-const char *bf_block_run_code(const struct bf_block *block);
-const char *bf_block_run_function(const struct bf_block *block);
-const char *bf_block_init_code(const struct bf_block *block); /* or NULL */
-const char *bf_block_init_function(const struct bf_block *block);
-const char *bf_block_type(const struct bf_block *block);
-const char *bf_block_code_hash(const struct bf_block *block);
-const char *bf_block_fingerprint(const struct bf_block *block);
-size_t bf_block_imports(const struct bf_block *block);
-const char *bf_block_import(const struct bf_block *block, size_t i);
 
 #endif

@@ -113,15 +113,23 @@ int bf_record_putu(struct bf_record *rec, const char *name, uint64_t value,
     return bf_record_puts(rec, name, digits, err);
 }
 
-struct bf_slice bf_record_get(const struct bf_record *rec, const char *name)
+const struct bf_header *bf_record_find(const struct bf_record *rec,
+                                       const char *name)
 {
     struct bf_slice want = bf_slice_str(name);
 
     for (size_t i = 0; i < rec->nheaders; i++) {
         if (bf_slice_eq(rec->headers[i].name, want))
-            return rec->headers[i].value;
+            return &rec->headers[i];
     }
-    return (struct bf_slice){NULL, 0};
+    return NULL;
+}
+
+struct bf_slice bf_record_get(const struct bf_record *rec, const char *name)
+{
+    const struct bf_header *header = bf_record_find(rec, name);
+
+    return header ? header->value : (struct bf_slice){NULL, 0};
 }
 
 static bool name_starts(struct bf_slice name, const char *prefix)

@@ -56,7 +56,11 @@ int bf_record_putu(struct bf_record *rec, const char *name, uint64_t value,
 int bf_record_own(struct bf_record *rec, struct bf_slice bytes,
                   struct bf_slice *ret, struct bf_err *err);
 
-/* The value of the first header of that name; ptr NULL when absent. */
+/* The first header of that name, or NULL. */
+const struct bf_header *bf_record_find(const struct bf_record *rec,
+                                       const char *name);
+
+/* Its value; ptr NULL when it is absent or null. */
 struct bf_slice bf_record_get(const struct bf_record *rec, const char *name);
 
 /* Does a signature cover this header? PROTOCOL.md §1, §6. */

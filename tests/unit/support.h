@@ -13,8 +13,12 @@
 #include "schemas/buf.h"
 #include "schemas/err.h"
 
-/* A literal with its inner NULs, or one without: both are slices. */
+/* A literal with its inner NULs: an expression, and for static tables. */
 #define S(literal) BF_SLICE_LIT(literal)
+#define LIT(literal)                                                           \
+    {                                                                          \
+        (literal), sizeof(literal) - 1                                         \
+    }
 #define NONE ((struct bf_slice){NULL, 0})
 
 #define assert_slice(s, str)                                                   \

@@ -1,0 +1,35 @@
+#ifndef BF_SCHEMAS_BLOCK_H
+#define BF_SCHEMAS_BLOCK_H
+
+/*
+ * The block: a user's code and how to call it, the JSON of header bf_block.
+ * Source: PROTOCOL.md §5.2; hashes §2. Pure.
+ */
+
+#include "schemas/buf.h"
+
+struct bf_err;
+
+#define BF_MD5_SIZE 33
+#define BF_FINGERPRINT_SIZE 17
+
+/* A parsed block; owns its strings, which hold no NUL. Immutable. */
+struct bf_block;
+
+/* REJECT "bad_block" names the member and the rule; RETRY on no memory. */
+struct bf_block *bf_block_parse(struct bf_slice text, struct bf_err *err);
+void bf_block_free(struct bf_block *block);
+BF_DEFINE_CLEANUP(bf_block_freep_, struct bf_block *, bf_block_free)
+#define bf_autoblock bf_cleanup(bf_block_freep_)
+
+const char *bf_block_run_code(const struct bf_block *block);
+const char *bf_block_run_function(const struct bf_block *block);
+const char *bf_block_init_code(const struct bf_block *block); /* or NULL */
+const char *bf_block_init_function(const struct bf_block *block);
+const char *bf_block_type(const struct bf_block *block);
+const char *bf_block_code_hash(const struct bf_block *block);
+const char *bf_block_fingerprint(const struct bf_block *block);
+size_t bf_block_imports(const struct bf_block *block);
+const char *bf_block_import(const struct bf_block *block, size_t i);
+
+#endif

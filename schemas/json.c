@@ -1,0 +1,347 @@
+#include "schemas/json.h"
+
+#include <inttypes.h>
+#include <sodium.h>
+
+#include "schemas/err.h"
+#include "schemas/limits.h"
+#include "schemas/time.h"
+#include "schemas/utf8.h"
+
+/* The deepest nesting of brackets outside of strings. */
+static size_t json_depth(struct bf_slice text)
+{
+    size_t depth = 0, deepest = 0;
+    bool in_string = false;
+
+    for (size_t i = 0; i < text.len; i++) {
+        char c = text.ptr[i];
+
+        if (in_string) {
+            if (c == '\\')
+                i++;
+            else if (c == '"')
+                in_string = false;
+        } else if (c == '"') {
+            in_string = true;
+        } else if (c == '{' || c == '[') {
+            deepest = ++depth > deepest ? depth : deepest;
+        } else if ((c == '}' || c == ']') && depth > 0) {
+            depth--;
+        }
+    }
+    return deepest;
+}
+
+static json_t *json_load(struct bf_slice text, size_t max, size_t flags,
+                         struct bf_err *err)
+{
+    bf_autojson json_t *doc = NULL;
+    json_error_t why;
+
+    if (text.len > max) {
+        bf_err_set(err, BF_ERR_REJECT, "too_large",
+                   "JSON of more than %zu bytes", max);
+        return NULL;
+    }
+    if (json_depth(text) > BF_MAX_DEPTH) {
+        bf_err_set(err, BF_ERR_REJECT, "bad_json", "JSON nested deeper than %u",
+                   BF_MAX_DEPTH);
+        return NULL;
+    }
+    doc = json_loadb(text.ptr ? text.ptr : "", text.len,
+                     flags | JSON_REJECT_DUPLICATES, &why);
+    if (!doc && json_error_code(&why) == json_error_out_of_memory)
+        bf_err_oom(err);
+    else if (!doc)
+        bf_err_set(err, BF_ERR_REJECT, "bad_json", "JSON at byte %d: %s",
+                   why.position, why.text);
+    else if (!json_is_object(doc))
+        bf_err_set(err, BF_ERR_REJECT, "bad_json", "JSON is not an object");
+    return json_is_object(doc) ? bf_take(doc) : NULL;
+}
+
+json_t *bf_json_parse(struct bf_slice text, size_t max, struct bf_err *err)
+{
+    return json_load(text, max, 0, err);
+}
+
+json_t *bf_json_parse_nul(struct bf_slice text, size_t max, struct bf_err *err)
+{
+    return json_load(text, max, JSON_ALLOW_NUL, err);
+}
+
+struct bf_slice bf_json_slice(const json_t *string)
+{
+    if (!json_is_string(string))
+        return (struct bf_slice){NULL, 0};
+    return (struct bf_slice){json_string_value(string),
+                             json_string_length(string)};
+}
+
+/* jansson's iterators want a mutable object and do not change it. */
+static json_t *json_mutable(const json_t *object)
+{
+    union {
+        const json_t *in;
+        json_t *out;
+    } cast = {.in = object};
+
+    return cast.out;
+}
+
+bool bf_json_is_strings(const json_t *object)
+{
+    const char *name;
+    json_t *value;
+
+    if (!json_is_object(object))
+        return false;
+    json_object_foreach(json_mutable(object), name, value)
+    {
+        if (!json_is_string(value))
+            return false;
+    }
+    return true;
+}
+
+/* The escape of one byte, or "" when it stands as itself. */
+static const char *json_escape_of(unsigned char c, char scratch[8])
+{
+    switch (c) {
+    case '"':
+        return "\\\"";
+    case '\\':
+        return "\\\\";
+    case '\b':
+        return "\\b";
+    case '\f':
+        return "\\f";
+    case '\n':
+        return "\\n";
+    case '\r':
+        return "\\r";
+    case '\t':
+        return "\\t";
+    default:
+        break;
+    }
+    if (c >= 0x20)
+        return "";
+    snprintf(scratch, 8, "\\u%04X", (unsigned int)c);
+    return scratch;
+}
+
+/*
+ * The character at the head of text: its bytes, and what replaces them (""
+ * when they stand as they are).
+ */
+static size_t json_piece(struct bf_slice text, const char **ret_escape,
+                         char scratch[8])
+{
+    bool ok = true;
+    size_t len = 1;
+
+    if ((unsigned char)text.ptr[0] < 0x80) {
+        *ret_escape = json_escape_of((unsigned char)text.ptr[0], scratch);
+    } else {
+        len = bf_utf8_next(text, &ok);
+        *ret_escape = ok ? "" : "\xef\xbf\xbd";
+    }
+    return len;
+}
+
+int bf_json_escape(struct bf_buf *out, struct bf_slice text, size_t max,
+                   bool *ret_cut, struct bf_err *err)
+{
+    size_t used = 0, run = 0, i = 0;
+
+    /* Text that stands as it is goes out in runs: inputs can be 15 MiB. */
+    while (i < text.len) {
+        char scratch[8];
+        const char *escape;
+        size_t len = json_piece((struct bf_slice){text.ptr + i, text.len - i},
+                                &escape, scratch);
+        size_t out_len = *escape ? strlen(escape) : len;
+
+        if (out_len > max - used)
+            break;
+        used += out_len;
+        i += len;
+        if (!*escape) {
+            run += len;
+            continue;
+        }
+        if (bf_buf_add(out, text.ptr + i - len - run, run, err) ||
+            bf_buf_adds(out, escape, err))
+            return -1;
+        run = 0;
+    }
+    if (ret_cut)
+        *ret_cut = i < text.len;
+    return run > 0 ? bf_buf_add(out, text.ptr + i - run, run, err) : 0;
+}
+
+int bf_json_quote(struct bf_buf *out, struct bf_slice text, struct bf_err *err)
+{
+    if (bf_buf_reserve(out, text.len + 2, err) ||
+        bf_buf_add(out, "\"", 1, err) ||
+        bf_json_escape(out, text, SIZE_MAX, NULL, err))
+        return -1;
+    return bf_buf_add(out, "\"", 1, err);
+}
+
+void bf_json_start(struct bf_json_out *out, struct bf_buf *buf,
+                   struct bf_err *err)
+{
+    *out = (struct bf_json_out){.buf = buf, .err = err};
+}
+
+int bf_json_done(const struct bf_json_out *out)
+{
+    return out->failed ? -1 : 0;
+}
+
+static void json_raw(struct bf_json_out *out, const char *bytes, size_t len)
+{
+    if (!out->failed && bf_buf_add(out->buf, bytes, len, out->err))
+        out->failed = true;
+}
+
+/* The comma and the name before a value. */
+static void json_name(struct bf_json_out *out, const char *name)
+{
+    if (out->comma)
+        json_raw(out, ",", 1);
+    out->comma = true;
+    if (!name || out->failed)
+        return;
+    if (bf_json_quote(out->buf, bf_slice_str(name), out->err))
+        out->failed = true;
+    json_raw(out, ":", 1);
+}
+
+static void json_plain(struct bf_json_out *out, const char *name,
+                       const char *value)
+{
+    json_name(out, name);
+    json_raw(out, value, strlen(value));
+}
+
+void bf_json_open(struct bf_json_out *out, const char *name, char bracket)
+{
+    json_name(out, name);
+    json_raw(out, &bracket, 1);
+    out->comma = false;
+}
+
+void bf_json_close(struct bf_json_out *out, char bracket)
+{
+    json_raw(out, &bracket, 1);
+    out->comma = true;
+}
+
+bool bf_json_text_max(struct bf_json_out *out, const char *name,
+                      struct bf_slice text, size_t max)
+{
+    bool cut = false;
+
+    json_name(out, name);
+    json_raw(out, "\"", 1);
+    if (!out->failed && bf_json_escape(out->buf, text, max, &cut, out->err))
+        out->failed = true;
+    json_raw(out, "\"", 1);
+    return cut;
+}
+
+void bf_json_text(struct bf_json_out *out, const char *name,
+                  struct bf_slice text)
+{
+    if (text.ptr)
+        bf_json_text_max(out, name, text, SIZE_MAX);
+    else
+        bf_json_null(out, name);
+}
+
+void bf_json_str(struct bf_json_out *out, const char *name, const char *str)
+{
+    bf_json_text(out, name, bf_slice_str(str));
+}
+
+void bf_json_null(struct bf_json_out *out, const char *name)
+{
+    json_plain(out, name, "null");
+}
+
+void bf_json_bool(struct bf_json_out *out, const char *name, bool value)
+{
+    json_plain(out, name, value ? "true" : "false");
+}
+
+void bf_json_int(struct bf_json_out *out, const char *name, int64_t value)
+{
+    char digits[24];
+
+    snprintf(digits, sizeof(digits), "%" PRId64, value);
+    json_plain(out, name, digits);
+}
+
+void bf_json_count(struct bf_json_out *out, const char *name, uint64_t value)
+{
+    char digits[24];
+
+    snprintf(digits, sizeof(digits), "%" PRIu64, value);
+    bf_json_str(out, name, digits);
+}
+
+void bf_json_seconds(struct bf_json_out *out, const char *name, int64_t micros)
+{
+    int64_t us = micros < 0 ? 0 : micros;
+    char digits[32];
+
+    snprintf(digits, sizeof(digits), "%" PRId64 ".%06d", us / 1000000,
+             (int)(us % 1000000));
+    bf_json_str(out, name, digits);
+}
+
+void bf_json_time(struct bf_json_out *out, const char *name, int64_t unix_ms)
+{
+    char text[BF_TIME_SIZE];
+
+    bf_time_format(unix_ms, text);
+    bf_json_str(out, name, text);
+}
+
+void bf_json_base64(struct bf_json_out *out, const char *name,
+                    const unsigned char *bytes, size_t len)
+{
+    size_t size =
+        sodium_base64_encoded_len(len, sodium_base64_VARIANT_ORIGINAL);
+
+    json_name(out, name);
+    json_raw(out, "\"", 1);
+    if (!out->failed && bf_buf_reserve(out->buf, size, out->err))
+        out->failed = true;
+    if (!out->failed) {
+        sodium_bin2base64(out->buf->data + out->buf->len, size, bytes, len,
+                          sodium_base64_VARIANT_ORIGINAL);
+        out->buf->len += size - 1;
+    }
+    json_raw(out, "\"", 1);
+}
+
+void bf_json_strings(struct bf_json_out *out, const char *name,
+                     const json_t *object)
+{
+    const char *member;
+    json_t *value;
+
+    if (!object) {
+        bf_json_null(out, name);
+        return;
+    }
+    bf_json_open(out, name, '{');
+    json_object_foreach(json_mutable(object), member, value)
+        bf_json_text(out, member, bf_json_slice(value));
+    bf_json_close(out, '}');
+}
