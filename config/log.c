@@ -13,7 +13,7 @@
 
 #define LINE_BYTES 4096
 #define TAIL_BYTES 24    /* for the truncation mark and a line's end */
-#define VALUE_BYTES 1024 /* of one field, so that there is room for the rest */
+#define VALUE_BYTES 1024 /* of one field: the rest needs room too */
 #define SLOTS 256        /* distinct events remembered for the rate limit */
 #define PROBES 8
 #define WINDOW_MS 1000
