@@ -1,0 +1,326 @@
+#include "config/option.h"
+
+#include <string.h>
+
+#include "config/settings.h"
+#include "schemas/ids.h"
+#include "schemas/limits.h"
+
+/* ---- forms --------------------------------------------------------------- */
+
+#define LOWER "abcdefghijklmnopqrstuvwxyz"
+#define UPPER "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+#define DIGITS "0123456789"
+
+static bool made_of(const char *value, const char *chars, size_t max)
+{
+    size_t len = strlen(value);
+
+    return len >= 1 && len <= max && strspn(value, chars) == len;
+}
+
+static bool fleet_ok(const char *value)
+{
+    return made_of(value, LOWER DIGITS "-", 32);
+}
+
+static bool name_ok(const char *value)
+{
+    return made_of(value, LOWER UPPER DIGITS "._-", 64);
+}
+
+static bool prefix_ok(const char *value)
+{
+    return value[0] == '\0' || made_of(value, LOWER UPPER DIGITS "._-", 100);
+}
+
+static bool workspace_ok(const char *value)
+{
+    return made_of(value, LOWER UPPER DIGITS "_-", BF_MAX_ID);
+}
+
+static bool text_ok(const char *value)
+{
+    return value[0] != '\0';
+}
+
+static bool port_ok(const char *port)
+{
+    uint64_t number;
+
+    return bf_slice_u64(bf_slice_str(port), 65535, &number) == 0;
+}
+
+static bool listen_ok(const char *value)
+{
+    const char *colon = strrchr(value, ':');
+    size_t host = colon ? (size_t)(colon - value) : 0;
+
+    if (host == 0 || !port_ok(colon + 1))
+        return false;
+    if (value[0] == '[')
+        return host > 2 && value[host - 1] == ']' &&
+               strspn(value + 1, DIGITS "abcdefABCDEF:.") == host - 2;
+    return strspn(value, LOWER UPPER DIGITS ".-") == host;
+}
+
+/* Credentials in a URL end up in logs; they have other places. */
+static bool url_ok(const char *value)
+{
+    const char *host = strncmp(value, "http://", 7) == 0    ? value + 7
+                       : strncmp(value, "https://", 8) == 0 ? value + 8
+                                                            : "";
+    size_t len = strcspn(host, "/?#");
+
+    return len > 0 && !memchr(host, '@', len) && !strpbrk(value, " \"<>\\^`");
+}
+
+static bool no_url_ok(const char *value)
+{
+    return value[0] == '\0' || url_ok(value);
+}
+
+static const struct bf_form fleet_form = {
+    "1 to 32 of a-z, 0-9 and -",
+    fleet_ok,
+};
+static const struct bf_form name_form = {
+    "1 to 64 of A-Z, a-z, 0-9, dot, _ and -",
+    name_ok,
+};
+static const struct bf_form prefix_form = {
+    "at most 100 of A-Z, a-z, 0-9, dot, _ and -",
+    prefix_ok,
+};
+static const struct bf_form workspaces_form = {
+    "workspaces (1 to 64 of A-Z, a-z, 0-9, _ and -), separated by commas",
+    workspace_ok,
+};
+static const struct bf_form text_form = {
+    "some text",
+    text_ok,
+};
+static const struct bf_form listen_form = {
+    "host:port or [IPv6]:port, port 0 for any free one",
+    listen_ok,
+};
+static const struct bf_form url_form = {
+    "an http:// or https:// URL without user name and password",
+    url_ok,
+};
+static const struct bf_form no_url_form = {
+    "empty or an http:// or https:// URL without user name and password",
+    no_url_ok,
+};
+
+/* In the order of their enums. */
+static const char *const level_words[] = {
+    [BF_LOG_ERROR] = "error", [BF_LOG_WARN] = "warn",    [BF_LOG_INFO] = "info",
+    [BF_LOG_DEBUG] = "debug", [BF_LOG_DEBUG + 1] = NULL,
+};
+static const char *const format_words[] = {
+    [BF_LOG_AUTO] = "auto",
+    [BF_LOG_HUMAN] = "human",
+    [BF_LOG_JSON] = "json",
+    [BF_LOG_JSON + 1] = NULL,
+};
+static const char *const backend_words[] = {
+    [BF_BACKEND_NOOP] = "noop",
+    [BF_BACKEND_HTTP] = "http",
+    [BF_BACKEND_LOCAL] = "local",
+    [BF_BACKEND_LOCAL + 1] = NULL,
+};
+
+/* ---- the table ----------------------------------------------------------- */
+
+/* The field's offset; does not compile when the field has another type. */
+#define FIELD(f, type)                                                         \
+    (offsetof(struct bf_settings, f) +                                         \
+     0 * sizeof(char[__builtin_types_compatible_p(                             \
+                         __typeof__(((struct bf_settings *)0)->f), type)       \
+                         ? 1                                                   \
+                         : -1]))
+#define STRING(f) .type = BF_OPTION_STRING, .offset = FIELD(f, char *)
+#define BOOL(f) .type = BF_OPTION_BOOL, .offset = FIELD(f, bool)
+#define INT(f, lo, hi)                                                         \
+    .type = BF_OPTION_INT, .offset = FIELD(f, int64_t), .min = (lo), .max = (hi)
+#define DURATION(f, lo_ms, hi_ms)                                              \
+    .type = BF_OPTION_DURATION, .offset = FIELD(f, int64_t), .min = (lo_ms),   \
+    .max = (hi_ms)
+#define SIZE(f, lo, hi)                                                        \
+    .type = BF_OPTION_SIZE, .offset = FIELD(f, uint64_t), .min = (lo),         \
+    .max = (hi)
+#define ENUM(f, etype, w)                                                      \
+    .type = BF_OPTION_ENUM, .offset = FIELD(f, etype), .words = (w)
+#define LIST(f) .type = BF_OPTION_LIST, .offset = FIELD(f, struct bf_list)
+
+#define W BF_PROGRAM_WORKER
+#define D BF_PROGRAM_DISPATCHER
+#define C BF_PROGRAM_CLI
+#define ALL (W | D | C)
+#define SECONDS INT64_C(1000)
+#define MINUTES (60 * SECONDS)
+#define HOURS (60 * MINUTES)
+#define K (INT64_C(1) << 10)
+#define M (INT64_C(1) << 20)
+#define G (INT64_C(1) << 30)
+
+_Static_assert(sizeof(enum bf_log_level) == sizeof(int) &&
+                   sizeof(enum bf_log_format) == sizeof(int) &&
+                   sizeof(enum bf_backend_kind) == sizeof(int),
+               "enums are stored as int");
+
+const struct bf_option bf_options[] = {
+    {STRING(fleet), .name = "fleet", .programs = ALL, .value = "main",
+     .form = &fleet_form,
+     .help = "Name of the fleet; /blockfleet/<fleet> is the source of every "
+             "event that it publishes."},
+    {STRING(instance), .name = "instance", .programs = ALL,
+     .computed = "the host's name", .form = &name_form,
+     .help = "Name of this machine's share of the fleet, part of transactional "
+             "and client ids. No two machines may have the same."},
+    {STRING(run_dir), .name = "run_dir", .programs = ALL,
+     .computed = "/var/run/blockfleet if writable, else "
+                 "$XDG_RUNTIME_DIR/blockfleet, else /tmp/blockfleet-<uid>",
+     .form = &text_form,
+     .help = "Directory of the locks that give each process of this machine "
+             "its slot."},
+
+    {STRING(kafka.brokers), .name = "kafka.brokers", .programs = ALL,
+     .value = "127.0.0.1:9092", .form = &text_form,
+     .help = "Brokers to ask first, host:port, separated by commas."},
+    {STRING(kafka.group), .name = "kafka.group", .programs = ALL,
+     .value = "blockfleet", .form = &name_form,
+     .help = "Consumer group of the workers and first part of their "
+             "transactional ids."},
+
+    {STRING(topics.prefix), .name = "topics.prefix", .programs = ALL,
+     .value = "bf.", .form = &prefix_form,
+     .help = "What the names of all topics begin with."},
+    {INT(topics.replication, -1, 100), .name = "topics.replication",
+     .programs = C, .value = "-1",
+     .help = "Copies of each partition that topics init asks for; -1 takes the "
+             "broker's default."},
+    {INT(topics.shards, 1, BF_MAX_SHARDS), .name = "topics.shards",
+     .programs = ALL, .value = "12",
+     .help = "Partitions of every topic. Fixed at topics init."},
+    {INT(topics.spread, 1, BF_MAX_SHARDS), .name = "topics.spread",
+     .programs = ALL, .value = "4",
+     .help = "Consecutive shards that one workspace uses, so that several "
+             "workers can serve it. Fixed at topics init."},
+
+    {STRING(keys.dir), .name = "keys.dir", .programs = ALL, .value = "keys",
+     .form = &text_form,
+     .help = "Directory with the file of trusted keys and this program's "
+             "private keys."},
+
+    {ENUM(log.level, enum bf_log_level, level_words), .name = "log.level",
+     .programs = ALL, .value = "info", .help = "How much to log on stderr."},
+    {ENUM(log.format, enum bf_log_format, format_words), .name = "log.format",
+     .programs = ALL, .value = "auto",
+     .help = "Lines for people or JSON lines; auto is human on a terminal and "
+             "json anywhere else."},
+    {INT(log.rate, 0, 1000000), .name = "log.rate", .programs = ALL,
+     .value = "20",
+     .help = "Lines of one event that are logged in a second; 0 is no limit. "
+             "The next line that passes says how many were suppressed."},
+
+    {ENUM(worker.backend, enum bf_backend_kind, backend_words),
+     .name = "worker.backend", .programs = W, .value = "noop",
+     .help = "Where blocks run: noop answers at once (tests), http is one "
+             "plain endpoint, local is this machine."},
+    {INT(worker.concurrency, 1, 65536), .name = "worker.concurrency",
+     .programs = W, .value = "256", .help = "Runs at once in one process."},
+    {INT(worker.window, 64, BF_WINDOW), .name = "worker.window", .programs = W,
+     .value = "16384",
+     .help = "Offsets of one partition that may be under way above its "
+             "committed base."},
+    {DURATION(worker.commit_interval_ms, 1, 1 * SECONDS),
+     .name = "worker.commit_interval", .programs = W, .value = "20ms",
+     .help = "Least time between the starts of two transactions."},
+    {SIZE(worker.commit_bytes, 64 * K, 1 * G), .name = "worker.commit_bytes",
+     .programs = W, .value = "8M",
+     .help = "Outputs that start a transaction before its time."},
+    {SIZE(worker.memory_bytes, 32 * M, 1024 * G), .name = "worker.memory",
+     .programs = W, .value = "256M",
+     .help = "One budget for Kafka's queues, runs under way, outputs and "
+             "replies."},
+    {DURATION(worker.drain_ms, 0, 10 * MINUTES), .name = "worker.drain",
+     .programs = W, .value = "20s",
+     .help = "Longest wait for runs under way when the worker stops or gives a "
+             "shard away."},
+    {DURATION(worker.session_timeout_ms, 6 * SECONDS, 30 * MINUTES),
+     .name = "worker.session_timeout", .programs = W, .value = "15s",
+     .help = "Silence after which the group takes a worker for dead. Longer "
+             "than a broker's restart, or every worker re-runs its jobs."},
+    {DURATION(worker.heartbeat_ms, 100, 1 * MINUTES),
+     .name = "worker.heartbeat", .programs = W, .value = "500ms",
+     .help = "Time between heartbeats, which is also how fast a rebalance "
+             "spreads. At most a third of worker.session_timeout."},
+    {DURATION(worker.transaction_timeout_ms, 1 * SECONDS, 15 * MINUTES),
+     .name = "worker.transaction_timeout", .programs = W, .value = "15s",
+     .help = "Longest life of a transaction; bounds how long a dead worker "
+             "holds back the readers of its results."},
+    {INT(worker.slots, 1, 4096), .name = "worker.slots", .programs = W,
+     .value = "64",
+     .help = "Processes that may share one instance name on this machine."},
+    {DURATION(worker.default_timeout_ms, 1, BF_MAX_TIMEOUT_MS),
+     .name = "worker.default_timeout", .programs = W | D, .value = "20s",
+     .help = "Deadline of a run whose job names none."},
+    {STRING(worker.log_runs), .name = "worker.log_runs", .programs = W,
+     .value = "",
+     .help = "File to which the backend appends a line per run it starts, for "
+             "tests; empty is none."},
+
+    {STRING(http.url), .name = "http.url", .programs = W, .value = "",
+     .form = &no_url_form,
+     .help = "Endpoint of the http backend; required by it."},
+    {INT(http.max_connections, 1, 65536), .name = "http.max_connections",
+     .programs = W, .value = "256",
+     .help = "Connections that the http backend keeps open at once."},
+
+    {STRING(local.python), .name = "local.python", .programs = W,
+     .value = "python3", .form = &text_form,
+     .help = "Python interpreter that runs blocks locally."},
+    {INT(local.runners, 1, 1024), .name = "local.runners", .programs = W,
+     .value = "2", .help = "Warm runner processes of the local backend."},
+    {LIST(local.trusted_workspaces), .name = "local.trusted_workspaces",
+     .programs = W, .value = "", .form = &workspaces_form,
+     .help = "The operator's own workspaces: only their blocks run locally, "
+             "where isolation is no more than a process."},
+    {SIZE(local.stdout_bytes, 0, 16 * M), .name = "local.stdout_bytes",
+     .programs = W, .value = "16k",
+     .help = "Bytes of stdout, and of stderr, kept of a local run."},
+
+    {STRING(dispatcher.listen), .name = "dispatcher.listen", .programs = D,
+     .value = "127.0.0.1:8080", .form = &listen_form,
+     .help = "Address of the HTTP API."},
+    {STRING(dispatcher.view), .name = "dispatcher.view", .programs = D,
+     .computed = "<run_dir>/view.sqlite", .form = &text_form,
+     .help = "SQLite file of the view of all jobs; may be deleted, it is "
+             "rebuilt from Kafka."},
+    {SIZE(dispatcher.inputs_bytes, 1 * K, BF_MAX_INPUTS),
+     .name = "dispatcher.inputs_bytes", .programs = D, .value = "15M",
+     .help = "Largest inputs of one job."},
+    {SIZE(dispatcher.block_bytes, 1 * K, BF_MAX_BLOCK),
+     .name = "dispatcher.block_bytes", .programs = D, .value = "256k",
+     .help = "Largest block definition of one job."},
+    {BOOL(dispatcher.anonymous), .name = "dispatcher.anonymous", .programs = D,
+     .value = "false",
+     .help = "Answer requests that carry no API key. Only behind something "
+             "that authenticates, or on loopback."},
+    {SIZE(dispatcher.max_body_bytes, 1 * K, 4 * G),
+     .name = "dispatcher.max_body", .programs = D, .value = "64M",
+     .help = "Largest body of one request."},
+    {SIZE(dispatcher.inflight_bytes, 1 * M, 1024 * G),
+     .name = "dispatcher.inflight_bytes", .programs = D, .value = "256M",
+     .help = "Bodies held in memory over all requests; more get 503."},
+    {STRING(dispatcher.port_file), .name = "dispatcher.port_file",
+     .programs = D, .value = "",
+     .help = "File that gets the port really bound; empty is none."},
+    {STRING(dispatcher.url), .name = "dispatcher.url", .programs = C,
+     .value = "http://127.0.0.1:8080", .form = &url_form,
+     .help = "Where the command line finds the dispatcher."},
+};
+
+const size_t bf_option_count = bf_countof(bf_options);
