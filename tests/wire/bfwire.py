@@ -209,8 +209,8 @@ def dump(value: Json) -> str:
     raise TypeError(f"{type(value).__name__} never stands in our JSON")
 
 
-def load(data: bytes, code: str) -> Json:
-    """Strict JSON: what the fleet accepts from elsewhere."""
+def load(data: bytes, code: str, nul: bool = False) -> Json:
+    """Strict JSON: what the fleet accepts; nul: U+0000 may stand in it."""
 
     def pairs(items: list[tuple[str, Json]]) -> dict[str, Json]:
         out = dict(items)
@@ -219,11 +219,17 @@ def load(data: bytes, code: str) -> Json:
     def constant(name: str) -> NoReturn:
         refuse(code, f"{name} is not JSON")
 
+    def integer(text: str) -> int:
+        value = int(text) if len(text) <= 20 else 2**64
+        return value if -(2**63) <= value <= U63 else refuse(code, "beyond 64 bits")
+
     def check(value: Json, depth: int) -> None:
         if depth > MAX_DEPTH:
             refuse(code, "nested too deeply")
-        if isinstance(value, str) and re.search("[\x00\ud800-\udfff]", value):
-            refuse(code, "U+0000 or a lone surrogate")
+        if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
+            refuse(code, "a lone surrogate")
+        if isinstance(value, str) and "\0" in value and not nul:
+            refuse(code, "U+0000")
         if isinstance(value, dict):
             for name, member in value.items():
                 check(name, 0)
@@ -234,7 +240,9 @@ def load(data: bytes, code: str) -> Json:
 
     try:
         text = data.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=pairs, parse_constant=constant)
+        value = json.loads(
+            text, object_pairs_hook=pairs, parse_constant=constant, parse_int=integer
+        )
     except (ValueError, RecursionError) as error:
         refuse(code, f"not JSON: {error}")
     check(value, 0)
@@ -1138,7 +1146,8 @@ def result_parse(rec: Record, words: Words | None = None) -> Result:
         refuse(bad, "ce_id is not derived")
     words = words or WORDS
     labels = rec.get("bf_labels")
-    load(rec.get("bf_report") or b"", bad)
+    if not rec.get("bf_report"):
+        refuse(bad, "bf_report")
 
     def when(name: str) -> int:
         return number(rec.get(name), TIME_MAX_MS, bad) if rec.has(name) else 0
@@ -1797,7 +1806,10 @@ def entry_id_parse(text: str) -> tuple[str, dict[str, str]]:
     )
     for pattern in patterns:
         if found := re.fullmatch(pattern, text, re.ASCII):
-            return text[0], {k: v for k, v in found.groupdict().items() if v}
+            said = {k: v for k, v in found.groupdict().items() if v}
+            for name in {"offset", "segment"} & set(said):
+                number(said[name], U63, BAD_STATE)
+            return text[0], said
     refuse(BAD_STATE, f"no such entry: {text!r:.60}")
 
 

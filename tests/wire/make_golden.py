@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -691,6 +691,1118 @@ def block_cases() -> Iterable[Case]:
         yield f"refuse: {name}", {"op": "block_parse", "text_hex": data.hex()}
 
 
+# ---- job.json ---------------------------------------------------------------
+
+JOB_BYTES = ("block", "inputs", "order_key", "labels", "context", "correlation_id")
+
+
+def job_to_json(job: w.Job) -> Json:
+    doc = to_json(job, JOB_BYTES)
+    if job.batch_index is not None:
+        doc["batch_index"] = str(job.batch_index)
+    return doc
+
+
+def job_from_json(doc: Json) -> w.Job:
+    job = from_json(w.Job, doc)
+    if job.batch_index is not None:
+        job.batch_index = int(job.batch_index)
+    return job
+
+
+def place(i: dict[str, Json]) -> tuple[str, int]:
+    return i["topic"], i["partition"]
+
+
+@op("job_build")
+def _(i):
+    rec = w.job_build(job_from_json(i["job"]), i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+@op("job_parse")
+def _(i):
+    return {"job": job_to_json(w.job_parse(w.record_from_json(i["record"])))}
+
+
+CODE = 'def run(a, b):\n    return {"sum": a + b}\n'
+BLOCK = json.dumps({"run_function_code": CODE}).encode()
+
+
+def job_of(**changes: Any) -> w.Job:
+    given = {
+        "workspace": "acme",
+        "id": "job-1",
+        "block": BLOCK,
+        "inputs": b'{"a":1,"b":2}',
+        "accepted_at_ms": NOW,
+        "expires_at_ms": NOW + DAY,
+    }
+    return w.Job(**given | changes)
+
+
+def full_job(**changes: Any) -> w.Job:
+    given = {
+        "generation": 2,
+        "id_origin": "key",
+        "execution": "at_most_once",
+        "not_before_ms": NOW + 1,
+        "order_key": "caméra/🎥".encode(),
+        "backend": "local",
+        "batch": "clip-7.mp4",
+        "batch_index": 41,
+        "callback_url": "https://example.com/hook?x=1&y=%20",
+        "labels": '{"who":"Zoë","n":"1","":"\\ud83c\\udfa5"}'.encode(),
+        "context": b'{"step_name":"s","step_selector":null,"block_type":"b",'
+        b'"workflow_execution_id":"w"}',
+        "dead_of": "0f" * 16,
+        "correlation_id": b"\x00\xff not UTF-8",
+        "traceparent": "00-" + "4b" * 16 + "-" + "0a" * 8 + "-01",
+    }
+    return job_of(**given | changes)
+
+
+def jobs() -> dict[str, w.Job]:
+    hostile = (
+        b'{"n":NaN,"i":9223372036854775808,"z":"\\u0000\\ud800","z":-0.0, "e":1E400}'
+    )
+    return {
+        "least": job_of(),
+        "everything": full_job(),
+        "maximal": full_job(
+            workspace=LONGEST,
+            id=LONGEST,
+            generation=w.U32,
+            spread=4096,
+            expires_at_ms=NOW + 8 * DAY,
+            not_before_ms=NOW + 8 * DAY,
+            timeout_ms=86_400_000,
+            max_attempts=100,
+            order_key=b"x" * 128,
+            backend="b" * 32,
+            batch=LONGEST,
+            batch_index=w.U32,
+            callback_url="http://" + "u" * 2041,
+            labels=b'{"l":"' + b"x" * 4088 + b'"}',
+            correlation_id=b"c" * 1024,
+        ),
+        "least numbers": job_of(spread=1, timeout_ms=1, max_attempts=1),
+        "empty object": job_of(inputs=b"{}"),
+        "inputs that are not parsed": job_of(inputs=hostile),
+        "inputs that are not UTF-8": job_of(inputs=b'{"a":"\xff\xfe"}'),
+        "inputs that are not JSON": job_of(inputs=b"\0"),
+        "block that is not JSON": job_of(block=b"?"),
+        "empty block": job_of(block=b""),
+        "server id": job_of(
+            id="019e2b7c-8a00-7cc3-98c4-dc0c0c07398f", id_origin="server"
+        ),
+        "derived id": job_of(
+            id=w.job_id_derive("acme", "clé".encode(), 3), id_origin="key"
+        ),
+        "empty labels and context": job_of(labels=b"{}", context=b"{}"),
+        "labels with white space": job_of(labels=b' { "a" : "b" } '),
+        "empty correlation id": job_of(correlation_id=b""),
+        "expired before it was accepted": job_of(expires_at_ms=1),
+        "year 1970": job_of(accepted_at_ms=0, expires_at_ms=1),
+    }
+
+
+def with_header(rec: w.Record, name: str, value: bytes | None) -> w.Record:
+    """Replaced where it stands, or appended."""
+    at = next((n for n, (h, _) in enumerate(rec.headers) if h == name), None)
+    if at is None:
+        rec.headers.append((name, value))
+    else:
+        rec.headers[at] = (name, value)
+    return rec
+
+
+def without(rec: w.Record, name: str) -> w.Record:
+    rec.headers = [h for h in rec.headers if h[0] != name]
+    return rec
+
+
+def job_record(**changes: Any) -> w.Record:
+    return w.job_build(job_of(**changes), FLEET, ("bf.jobs", 3))
+
+
+REQUIRED = (
+    "ce_specversion",
+    "ce_id",
+    "ce_source",
+    "ce_type",
+    "ce_time",
+    "ce_subject",
+    "content-type",
+    "bf_kind",
+    "bf_workspace",
+    "bf_job",
+    "bf_generation",
+    "bf_id_origin",
+    "bf_spread",
+    "bf_execution",
+    "bf_expires_at_ms",
+    "bf_timeout_ms",
+    "bf_max_attempts",
+    "bf_block",
+)
+
+BAD_JOB_HEADERS: dict[str, tuple[str | bytes, ...]] = {
+    "ce_specversion": ("0.3", "1.0 ", ""),
+    "ce_id": ("0f" * 16, "", "x"),
+    "ce_type": ("dev.blockfleet.job.v2", "dev.blockfleet.result.v1"),
+    "ce_time": (
+        "2026-11-21T13:00:00Z",
+        "2026-11-21T13:00:00.123+00:00",
+        "2026-11-21t13:00:00.123z",
+        "2026-02-29T13:00:00.123Z",
+        "2026-11-21T24:00:00.000Z",
+        "2026-11-21T13:00:60.000Z",
+        "1969-12-31T23:59:59.999Z",
+        "",
+    ),
+    "content-type": ("application/cloudevents+json", "text/plain"),
+    "bf_kind": ("",),
+    "bf_workspace": ("", "acme ", "a.b", "other"),
+    "bf_job": ("", "a/b", "j" * 65, b"a\0"),
+    "bf_generation": ("", "-1", "+1", "01", "1.0", "4294967296", " 1", "0x1"),
+    "bf_id_origin": ("", "Client", "none"),
+    "bf_spread": ("0", "4097", "04"),
+    "bf_execution": ("", "exactly_once", "at_least_once\n"),
+    "bf_expires_at_ms": ("", "-1", str(NOW + 8 * DAY + 1), str(2**53), "9" * 30),
+    "bf_not_before_ms": ("", "-1", str(NOW + DAY + 1)),
+    "bf_timeout_ms": ("0", "86400001", "1e3"),
+    "bf_max_attempts": ("0", "101"),
+    "bf_order_key": ("", "a\nb", "\x7f", b"\xff", b"a\0b"),
+    "bf_backend": ("", "Local", "a_b", "b" * 33),
+    "bf_callback_url": (
+        "",
+        "ftp://x/",
+        "HTTPS://x/",
+        "https://",
+        "https://a b/",
+        "https://é/",
+        "//x",
+    ),
+    "bf_labels": ("", "[]", '{"a":1}', '{"a":null}', '{"a":"b","a":"b"}', "{", "null")
+    + ('{"a":"\\u0000"}', b'{"a":"\xff"}', '{"a":"b"}x', "\ufeff{}", '{"a":{}}'),
+    "bf_context": ("[]", '{"other":"x"}', '{"step_name":1}', "", '{"step_name":{}}'),
+    "bf_dead_of": ("", "0F" * 16, "0f" * 15),
+}
+
+TOO_LARGE = {
+    "bf_labels": b'{"l":"' + b"x" * 4_089 + b'"}',
+    "bf_context": b'{"step_name":"' + b"x" * 4_081 + b'"}',
+    "bf_order_key": b"x" * 129,
+    "bf_callback_url": b"https://" + b"u" * 2_041,
+    "kafka_correlationId": b"x" * 1_025,
+    "bf_unknown": b"x" * 1_025,
+    "ce_source": b"/" + b"x" * 1_024,
+}
+
+
+def job_refusals() -> Iterable[tuple[str, w.Record]]:
+    for name in REQUIRED:
+        yield f"no {name}", without(job_record(), name)
+        yield f"{name} is null", with_header(job_record(), name, None)
+        twice = job_record()
+        twice.headers.append((name, twice.get(name)))
+        yield f"{name} twice", twice
+    for name, values in BAD_JOB_HEADERS.items():
+        for n, value in enumerate(values):
+            data = value if isinstance(value, bytes) else value.encode()
+            yield f"{name} {n}", with_header(job_record(), name, data)
+    for name in ("bf_order_key", "bf_labels", "bf_backend", "kafka_correlationId"):
+        yield f"{name} is null", with_header(job_record(), name, None)
+    alone = {"bf_batch": b"clip", "bf_batch_index": b"0"}
+    for name, value in alone.items():
+        yield f"{name} alone", with_header(job_record(), name, value)
+    for index in ("", "-1", "4294967296"):
+        rec = job_record(batch="clip", batch_index=1)
+        rec = with_header(rec, "bf_batch_index", index.encode())
+        yield f"bf_batch_index {index!r}", rec
+    for batch in ("", "a/b", "b" * 65):
+        rec = job_record(batch="clip", batch_index=1)
+        yield f"bf_batch {batch[:4]!r}", with_header(rec, "bf_batch", batch.encode())
+    rec = job_record()
+    rec.value = None
+    yield "null inputs", rec
+    yield "no inputs", without(job_record(inputs=b""), "content-type")
+    rec = job_record()
+    rec.headers.append(("bf_x", b"1"))
+    rec.headers.append(("bf_x", b"1"))
+    yield "unknown covered header twice", rec
+    rec = with_header(job_record(), "bf_signature", b"v1")
+    rec.headers.append(("bf_signature", b"v1"))
+    yield "bf_signature twice", rec
+    for name, value in TOO_LARGE.items():
+        yield f"{name} is too large", with_header(job_record(), name, value)
+    for kind in ("sandbox", "Block", "block "):
+        rec = with_header(job_record(), "bf_kind", kind.encode())
+        yield f"kind {kind!r}", rec
+    rec = without(job_record(), "bf_block")
+    yield "another kind has other headers", with_header(rec, "bf_kind", b"sandbox.exec")
+
+
+def job_acceptances() -> Iterable[tuple[str, w.Record]]:
+    rec = job_record()
+    rec.headers.reverse()
+    yield "headers in another order", rec
+    rec = job_record()
+    rec.headers += [("tracestate", b"a"), ("tracestate", b"b"), ("x", None)]
+    yield "headers of a proxy", rec
+    yield "an unknown covered header", with_header(job_record(), "bf_new", b"1")
+    for name, value in {
+        "upper case": b"00-" + b"4B" * 16 + b"-" + b"0a" * 8 + b"-01",
+        "too long": b"00-" + b"4b" * 16 + b"-" + b"0a" * 8 + b"-01-x",
+        "huge": b"x" * 2_000,
+        "empty": b"",
+    }.items():
+        rec = with_header(job_record(), "traceparent", value)
+        yield f"traceparent is dropped: {name}", rec
+    rec = job_record()
+    yield (
+        "expires at the last moment",
+        with_header(rec, "bf_expires_at_ms", str(NOW + 8 * DAY).encode()),
+    )
+    yield (
+        "Content-Type is another header",
+        with_header(job_record(), "Content-Type", b"text/plain"),
+    )
+    rec = with_header(job_record(), "bf_signature", b"not looked at here")
+    yield "signature is another module's", rec
+
+
+def job_cases() -> Iterable[Case]:
+    for name, job in jobs().items():
+        given = {"fleet": FLEET, "topic": "bf.jobs", "partition": 3}
+        yield f"build: {name}", {"op": "job_build", **given, "job": job_to_json(job)}
+        rec = w.record_to_json(w.job_build(job, FLEET, ("bf.jobs", 3)))
+        yield f"parse: {name}", {"op": "job_parse", "record": rec}
+    for name, rec in job_acceptances():
+        yield f"parse: {name}", {"op": "job_parse", "record": w.record_to_json(rec)}
+    for name, rec in job_refusals():
+        yield f"refuse: {name}", {"op": "job_parse", "record": w.record_to_json(rec)}
+
+
+# ---- result.json, usage.json, callback.json ---------------------------------
+
+REPORT_BYTES = (
+    "message",
+    "error",
+    "error_type",
+    "function_name",
+    "code_hash",
+    "standard_output",
+    "standard_error",
+)
+
+
+def end_to_json(end: w.End) -> Json:
+    doc = to_json(end, ("result",))
+    doc["job"] = job_to_json(end.job)
+    doc["source"] = w.record_to_json(end.source)
+    doc["report"] = to_json(end.report, REPORT_BYTES)
+    return doc
+
+
+def end_from_json(doc: Json) -> w.End:
+    end = from_json(w.End, doc)
+    end.job = job_from_json(doc["job"])
+    end.source = w.record_from_json(doc["source"])
+    end.report = from_json(w.Report, doc["report"])
+    return end
+
+
+@op("result_build")
+def _(i):
+    rec = w.result_build(end_from_json(i["end"]), i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+@op("usage_build")
+def _(i):
+    rec = w.usage_build(end_from_json(i["end"]), i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+@op("callback_build")
+def _(i):
+    rec = w.callback_build(end_from_json(i["end"]), i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+@op("result_parse")
+def _(i):
+    result = w.result_parse(w.record_from_json(i["record"]))
+    doc = to_json(result, ("report", "labels", "correlation_id", "value"))
+    doc["subject"] = asdict(result.subject)
+    if result.batch_index is not None:
+        doc["batch_index"] = str(result.batch_index)
+    return {"result": doc}
+
+
+@op("idle_build")
+def _(i):
+    rec = w.idle_build(w.Idle(**i["idle"]), i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+@op("correction_build")
+def _(i):
+    rec = w.correction_build(w.Correction(**i["correction"]), i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+def source_of(topic: str = "bf.jobs", partition: int = 3, offset: int = 41) -> w.Record:
+    """Only its coordinates count in a result."""
+    return w.Record(topic, partition, b"acme", b"", [], offset)
+
+
+def ran(**changes: Any) -> w.End:
+    job = changes.get("job") or job_of()
+    given = {
+        "job": job,
+        "source": source_of(),
+        "outcome": "succeeded",
+        "delivery": "ran",
+        "ended_at_ms": NOW + 1_250,
+        "worker": "bf-host-1-0",
+        "result": b'{"sum":3}',
+        "run_id": w.run_id(job.subject(changes.get("attempt", 1)), bytes(range(16))),
+        "backend": "local",
+        "isolation": "process",
+        "fingerprint": w.fingerprint(CODE, None, []),
+        "block_type": "",
+        "started_at_ms": NOW + 50,
+        "duration_us": 1_200_345,
+        "billable": True,
+        "has_usage": True,
+    }
+    return w.End(**given | changes)
+
+
+def not_run(**changes: Any) -> w.End:
+    given = {
+        "job": job_of(),
+        "source": source_of(),
+        "outcome": "expired",
+        "delivery": "did_not_run",
+        "ended_at_ms": NOW + DAY,
+        "worker": "bf-host-1-0",
+    }
+    return w.End(**given | changes)
+
+
+def hostile_report() -> w.Report:
+    return w.Report(
+        message=b"said \xff\xfe here",
+        error=b'\x00\x1f\x7f"\\/\b\f\n\r\t \xe2\x80\xa8 \xf0\x9f\x8e\xa5',
+        error_type=b'Evil"}',
+        function_name="fün".encode(),
+        standard_output=b"\xf0\x9f\x8e \xe2\x82 \xc0\xaf \xed\xa0\x80 \xf4\x90\x80\x80",
+        standard_error=b"\x80\xbf\xf8\x88\x80\x80\x80\xe1\x80\xe2\xf0\x91\x92\xf1\xbfA",
+        line_number=2**31,
+        execution_us=1,
+    )
+
+
+def long_report() -> w.Report:
+    return w.Report(
+        message="é".encode() * 513,
+        error=b"\x01" * 3_000,
+        error_type=b'"' * 129,
+        function_name=b"f" * 256,
+        code_hash=b"c" * 257,
+        standard_output=b"a" * 49_151 + "é".encode(),
+        standard_error=b"\xff" * 16_385,
+    )
+
+
+def exact_report() -> w.Report:
+    return w.Report(
+        message="é".encode() * 512,
+        error=b"\x01" * 2_730 + b"abcd",
+        error_type=b'"' * 128,
+        standard_output=b"a" * 49_150 + "é".encode(),
+        standard_error=b"\xff" * 16_384,
+    )
+
+
+def ends() -> dict[str, w.End]:
+    said = w.Report(
+        standard_output=b"hello\n",
+        standard_error=b"",
+        execution_us=1_100_000,
+        code_hash=w.code_hash(CODE, []).encode(),
+    )
+    raised = w.Report(
+        error=b"division by zero",
+        error_type=b"ZeroDivisionError",
+        line_number=2,
+        function_name=b"run",
+        execution_us=12,
+    )
+    full = full_job(workspace=LONGEST, id=LONGEST)
+    hostile = b'{"n":NaN,"i":9223372036854775808,"z":"\\u0000\\ud800\xff"}'
+    refused = job_of(labels=b'{"a":"b"}')
+    return {
+        "succeeded": ran(report=said),
+        "succeeded, hostile result": ran(result=hostile),
+        "everything": ran(
+            job=full,
+            report=said,
+            attempt=2,
+            provider={"sandbox_id": "sb-é", "app": "x", "": ""},
+            vcpu_us=2_400_690,
+            memory_gib_us=1,
+            backend="b" * 32,
+            isolation="gvisor",
+            block_type='blöck"\n',
+            worker="!" * 200,
+            source=source_of("bf.jobs.batch", 4_095, w.U63),
+        ),
+        "failed": ran(
+            outcome="failed", reason="user_error", report=raised, result=b"ignored"
+        ),
+        "hostile report": ran(
+            outcome="failed", reason="user_error", report=hostile_report()
+        ),
+        "report over its ceilings": ran(
+            outcome="failed", reason="user_error", report=long_report()
+        ),
+        "report at its ceilings": ran(
+            outcome="failed", reason="user_error", report=exact_report()
+        ),
+        "truncated by the runner": ran(
+            report=w.Report(
+                standard_output=b"x",
+                standard_output_truncated=True,
+                standard_error_truncated=True,
+            )
+        ),
+        "out of memory": ran(outcome="failed", reason="oom"),
+        "too large": ran(
+            outcome="failed",
+            reason="output_too_large",
+            report=w.Report(message=b"the result has 20000000 bytes"),
+        ),
+        "timed out": ran(
+            outcome="timed_out", reason="deadline", duration_us=20_000_001
+        ),
+        "cancelled while it ran": ran(outcome="cancelled", duration_us=0),
+        "cancelled before": not_run(outcome="cancelled"),
+        "expired": not_run(),
+        "rejected": not_run(
+            outcome="rejected",
+            reason="bad_block",
+            has_dead_letter=True,
+            job=refused,
+            report=w.Report(message=b"bf_block: imports is not an array of strings"),
+        ),
+        "unknown, taken over": ran(
+            outcome="unknown",
+            reason="worker_lost",
+            delivery="unknown",
+            billable=False,
+            started_at_ms=0,
+            duration_us=0,
+            job=job_of(execution="at_most_once"),
+            fingerprint=None,
+            block_type=None,
+        ),
+        "unknown, backend forgotten": ran(
+            outcome="unknown",
+            reason="worker_lost",
+            delivery="unknown",
+            billable=False,
+            started_at_ms=0,
+            duration_us=0,
+            backend=None,
+            isolation=None,
+        ),
+        "dead": ran(
+            outcome="dead",
+            reason="attempts_exhausted",
+            delivery="unknown",
+            billable=False,
+            attempt=3,
+            has_dead_letter=True,
+        ),
+        "dead, never ran": ran(
+            outcome="dead",
+            reason="backend_refused",
+            delivery="did_not_run",
+            billable=False,
+            has_usage=False,
+            has_dead_letter=True,
+        ),
+        "a did_not_run with a row": ran(
+            outcome="failed",
+            reason="init_error",
+            delivery="did_not_run",
+            billable=False,
+        ),
+        "no reason": ran(outcome="failed"),
+    }
+
+
+def is_long(end: w.End) -> bool:
+    """A report that only a result need repeat."""
+    return len(end.report.standard_error or b"") > 16_000
+
+
+def end_cases(kind: str, topic: str, wanted: Callable[[w.End], bool]):
+    for name, end in ends().items():
+        if wanted(end):
+            given = {"fleet": FLEET, "topic": topic, "partition": 3}
+            given["end"] = end_to_json(end)
+            yield f"build: {name}", {"op": f"{kind}_build", **given}
+
+
+def result_record(**changes: Any) -> w.Record:
+    end = ran(has_dead_letter=True, **changes)
+    return w.result_build(end, FLEET, ("bf.results", 3))
+
+
+BAD_RESULT_HEADERS: dict[str, tuple[str, ...]] = {
+    "bf_outcome": ("", "Succeeded", "ok"),
+    "bf_delivery": ("", "maybe"),
+    "bf_reason": ("", "because"),
+    "bf_execution": ("", "exactly_once"),
+    "bf_attempt": ("0", "4294967296", ""),
+    "bf_run_id": ("", "0F" * 16),
+    "bf_usage_id": ("x",),
+    "bf_dead_letter": ("x",),
+    "bf_source_partition": ("", "-1"),
+    "bf_source_offset": ("", "9223372036854775808"),
+    "bf_started_at_ms": ("", "9007199254740992"),
+    "bf_worker": ("", "a b"),
+    "ce_id": ("0f" * 16,),
+    "ce_type": ("dev.blockfleet.result.v2",),
+    "ce_time": ("now",),
+}
+
+
+def result_cases() -> Iterable[Case]:
+    yield from end_cases("result", "bf.results", lambda end: True)
+    for name, end in ends().items():
+        if not is_long(end):
+            rec = w.record_to_json(w.result_build(end, FLEET, ("bf.results", 3)))
+            yield f"parse: {name}", {"op": "result_parse", "record": rec}
+    for name in (
+        *REQUIRED[:7],
+        "bf_workspace",
+        "bf_job",
+        "bf_generation",
+        "bf_attempt",
+        "bf_execution",
+        "bf_outcome",
+        "bf_delivery",
+        "bf_worker",
+        "bf_source_topic",
+        "bf_source_partition",
+        "bf_source_offset",
+        "bf_report",
+    ):
+        rec = w.record_to_json(without(result_record(), name))
+        yield f"refuse: no {name}", {"op": "result_parse", "record": rec}
+    for name, values in BAD_RESULT_HEADERS.items():
+        for n, value in enumerate(values):
+            rec = with_header(result_record(), name, value.encode())
+            given = {"op": "result_parse", "record": w.record_to_json(rec)}
+            yield f"refuse: {name} {n}", given
+    rec = result_record()
+    rec.headers.append(("bf_outcome", b"succeeded"))
+    given = {"op": "result_parse", "record": w.record_to_json(rec)}
+    yield "refuse: bf_outcome twice", given
+
+
+def usage_cases() -> Iterable[Case]:
+    yield from end_cases(
+        "usage", "bf.usage", lambda end: end.has_usage and not is_long(end)
+    )
+    given = {"fleet": FLEET, "topic": "bf.usage", "partition": 3}
+    idle = w.Idle(
+        "acme",
+        "sb-1",
+        "e2b",
+        "microvm",
+        NOW,
+        NOW + 61_001,
+        vcpu_us=122_002_000,
+        provider={"sandbox_id": "é"},
+    )
+    yield "build: idle", {"op": "idle_build", **given, "idle": asdict(idle)}
+    idle = w.Idle("acme", "sb-1", "local", "process", NOW, NOW, billable=False)
+    yield "build: idle for no time", {"op": "idle_build", **given, "idle": asdict(idle)}
+    row = w.usage_value(ends()["everything"])
+    fixes = {
+        "build: correction": {
+            "duration_seconds": "-0.200000",
+            "vcpu_seconds": "1.500000",
+        },
+        "build: nothing is corrected": {},
+        "build: struck out": {
+            "runs": "-1",
+            "duration_seconds": "-1.200345",
+            "execution_seconds": "-1.100000",
+            "input_bytes": "-13",
+            "output_bytes": "-9",
+        },
+    }
+    for number, (name, differences) in enumerate(fixes.items(), 1):
+        event = ends()["everything"].subject().event_id("usage")
+        fix = w.Correction(row, event, number, NOW + DAY, differences)
+        yield name, {"op": "correction_build", **given, "correction": asdict(fix)}
+
+
+def callback_cases() -> Iterable[Case]:
+    for name, end in ends().items():
+        if is_long(end):
+            continue
+        end.job.callback_url = end.job.callback_url or "http://127.0.0.1:8080/done"
+        given = {"fleet": FLEET, "topic": "bf.callbacks", "partition": 3}
+        given["end"] = end_to_json(end)
+        yield f"build: {name}", {"op": "callback_build", **given}
+
+
+# ---- dead.json --------------------------------------------------------------
+
+
+@op("dead_build")
+def _(i):
+    doc = i["death"]
+    source = w.record_from_json(doc["source"])
+    job = None if doc["job"] is None else job_from_json(doc["job"])
+    death = w.Death(**doc | {"source": source, "job": job})
+    rec = w.dead_build(death, i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+@op("original_headers")
+def _(i):
+    rec = w.record_from_json(i["record"])
+    return {"bytes_hex": w.original_headers(rec.headers)[0].hex()}
+
+
+@op("original_parse")
+def _(i):
+    headers = w.original_parse(must(i, "bytes"))
+    return {"headers": [[n, None if v is None else v.hex()] for n, v in headers]}
+
+
+def deaths() -> dict[str, w.Death]:
+    whole = w.job_build(full_job(), FLEET, ("bf.jobs", 3))
+    w.sign_tree("job", w.private_key(SEED), NOW, [whole])
+    whole.offset = 41
+    forged = w.Record("bf.jobs", 3, "nobody é".encode(), b"\xff\0junk", [], 7)
+    forged.headers = [
+        ("bf_workspace", b"acme"),
+        ("bf_workspace", b"other"),
+        ("", b""),
+        ("näme", None),
+        ("bf_original_headers", b"\0\0\0\1x"),
+        ("bf_signature", b"v1.job"),
+        ("bf_trust", b"trusted"),
+    ]
+    naked = w.Record("bf.jobs.batch", 4_095, None, None, [], w.U63)
+    empty = w.Record("bf.control", 0, b"", b"", [], 0)
+    long = "é" * 600
+    return {
+        "trusted": w.Death(whole, full_job(), "decode", "bad_block", "imports", NOW),
+        "died at produce": w.Death(
+            whole, full_job(), "produce", "refused_by_broker", "", NOW
+        ),
+        "truncated": w.Death(whole, full_job(), "run", "too_large", "x", NOW, True),
+        "untrusted": w.Death(forged, None, "verify", "bad_signature", "no", NOW),
+        "untrusted, nothing in it": w.Death(
+            naked, None, "verify", "unsigned", "no bf_signature", NOW
+        ),
+        "untrusted, all empty": w.Death(empty, None, "verify", "unsigned", "", NOW),
+        "message is cut": w.Death(
+            whole, None, "verify", "unknown_key", "x" + long, NOW
+        ),
+        "message fits": w.Death(whole, None, "verify", "unknown_key", long[:512], NOW),
+    }
+
+
+def dead_cases() -> Iterable[Case]:
+    for name, death in deaths().items():
+        doc = to_json(death, ())
+        doc["source"] = w.record_to_json(death.source)
+        doc["job"] = None if death.job is None else job_to_json(death.job)
+        given = {"fleet": FLEET, "topic": "bf.deadletter", "partition": 3}
+        yield f"build: {name}", {"op": "dead_build", **given, "death": doc}
+        rec = w.record_to_json(death.source)
+        yield f"headers: {name}", {"op": "original_headers", "record": rec}
+    ends_of = {
+        "nothing": b"",
+        "one": w.original_headers([("a", b"b")])[0],
+        "null and empty": w.original_headers([("a", None), ("a", b""), ("", b"")])[0],
+    }
+    for name, data in ends_of.items():
+        yield f"parse: {name}", {"op": "original_parse", "bytes_hex": data.hex()}
+    one = ends_of["one"]
+    for name, data in {
+        "cut in the first length": one[:3],
+        "cut in the name": one[:4],
+        "cut before the value": one[:5],
+        "cut in the value": one[:-1],
+        "length of 4 GiB - 2": one[:5] + b"\xff\xff\xff\xfe" + b"b",
+        "name of 4 GiB - 1": b"\xff\xff\xff\xff",
+        "a byte more": one + b"\0",
+    }.items():
+        yield f"refuse: {name}", {"op": "original_parse", "bytes_hex": data.hex()}
+
+
+# ---- control.json, event.json -----------------------------------------------
+
+
+@op("control_build")
+def _(i):
+    rec = w.control_build(w.Control(**i["control"]), i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+@op("event_build")
+def _(i):
+    event = from_json(w.Event, i["event"])
+    event.subject = w.Subject(**i["event"]["subject"])
+    rec = w.event_build(event, i["fleet"], place(i))
+    return {"record": w.record_to_json(rec)}
+
+
+def controls() -> dict[str, w.Control]:
+    def control(what: str, **more: Any) -> w.Control:
+        return w.Control("acme", what, f"c-{what}", NOW, **more)
+
+    ends_ = {"jobs": [[3, 41], [4, 0]], "batch": [[3, w.U63]]}
+    until = NOW + DAY
+    return {
+        "cancel a job": control("cancel", job="job-1", until_ms=until),
+        "cancel a generation": control(
+            "cancel", job="job-1", generation=0, until_ms=until
+        ),
+        "cancel a batch": control("cancel", batch="clip", ends=ends_, until_ms=until),
+        "cancel everything": control("cancel", ends=ends_, until_ms=until),
+        "cancel on no shard": control("cancel", ends={}, until_ms=until),
+        "replay": control("replay", job="job-1", generation=1, dead_letter="0f" * 16),
+        "open a batch": control("batch_open", batch=LONGEST, until_ms=until),
+        "seal a batch": control("batch_seal", batch="clip", count=300),
+        "seal an empty batch": control("batch_seal", batch="clip", count=0),
+        "pause": control("pause"),
+        "pause until": control("pause", until_ms=until),
+        "resume": control("resume"),
+    }
+
+
+def control_cases() -> Iterable[Case]:
+    for name, control in controls().items():
+        given = {"fleet": FLEET, "topic": "bf.control", "partition": 3}
+        given["control"] = asdict(control)
+        yield f"build: {name}", {"op": "control_build", **given}
+
+
+def events() -> dict[str, w.Event]:
+    subject = w.Subject("acme", "job-1", 0, 1)
+    return {
+        "started": w.Event(subject, "started", 0, NOW, {"run_id": "0f" * 16}),
+        "progress": w.Event(subject, "progress", 12, NOW, {"done": 3, "of": 7}),
+        "output": w.Event(
+            subject, "output", 1, NOW, {"stream": "stdout", "text": "é\n\x1f\0"}
+        ),
+        "duplicate": w.Event(subject, "duplicate", 0, NOW, {"first": "0f" * 16}),
+        "conflict": w.Event(subject, "conflict", 0, NOW, {}),
+        "parked": w.Event(
+            w.Subject(LONGEST, LONGEST, w.U32, w.U32), "parked", w.U63, NOW
+        ),
+    }
+
+
+def event_cases() -> Iterable[Case]:
+    for name, event in events().items():
+        given = {"fleet": FLEET, "topic": "bf.events", "partition": 3}
+        given["event"] = asdict(event)
+        yield f"build: {name}", {"op": "event_build", **given}
+
+
+# ---- state.json -------------------------------------------------------------
+
+ENTRIES = {
+    "base": w.BaseEntry,
+    "run": w.RunEntry,
+    "range": w.RangeEntry,
+    "finished": w.FinishedEntry,
+    "cancel": w.CancelEntry,
+    "tombstone": w.Tombstone,
+}
+
+
+def entry_to_json(entry: w.Entry, seq: int) -> Json:
+    kind = next(name for name, cls in ENTRIES.items() if type(entry) is cls)
+    doc = to_json(entry, ("map",))
+    if isinstance(entry, w.FinishedEntry):
+        doc.pop("ids")
+        doc["ids_hex"] = b"".join(entry.ids).hex()
+    return {"kind": kind, "seq": seq} | doc
+
+
+def entry_from_json(doc: Json) -> w.Entry:
+    kind = ENTRIES[doc["kind"]]
+    if kind is not w.FinishedEntry:
+        return from_json(kind, doc)
+    ids = bytes.fromhex(doc["ids_hex"])
+    parts = tuple(ids[n : n + 16] for n in range(0, len(ids), 16))
+    return w.FinishedEntry(doc["segment"], parts, doc["from_ms"], doc["to_ms"])
+
+
+@op("entry_build")
+def _(i):
+    entry = entry_from_json(i["entry"])
+    seq = i["entry"]["seq"]
+    rec = w.entry_build(entry, seq, i["fleet"], place(i), i["now_ms"])
+    return {"record": w.record_to_json(rec)}
+
+
+@op("entry_parse")
+def _(i):
+    return {"entry": entry_to_json(*w.entry_parse(w.record_from_json(i["record"])))}
+
+
+def entries() -> dict[str, tuple[w.Entry, int]]:
+    def run(**changes: Any) -> w.RunEntry:
+        given = {
+            "lane": "jobs",
+            "offset": 41,
+            "state": "parked",
+            "workspace": "acme",
+            "job": "job-1",
+            "generation": 0,
+            "attempt": 1,
+            "due_ms": 0,
+            "expires_ms": NOW + DAY,
+            "id_origin": "client",
+        }
+        return w.RunEntry(**given | changes)
+
+    owner = ("host.example", 4711, "bf-host.example-0", NOW)
+    some = w.map_of([1, 9, 16_383])
+    ids = tuple(w.finished_id("acme", f"job-{n}") for n in range(3))
+    until = NOW + DAY
+    return {
+        "base of topics init": (w.BaseEntry("jobs", 0, b"", "h", 1, "init", NOW), 0),
+        "base": (w.BaseEntry("control", 41, some, *owner), 17),
+        "base, maximal": (
+            w.BaseEntry("batch", w.U63, w.map_of([1]), "höst\n", w.U32, "!" * 200, NOW),
+            w.U63,
+        ),
+        "parked": (run(), 5),
+        "started": (
+            run(
+                state="started",
+                run_id="0f" * 16,
+                order_key='caméra"/🎥',
+                digest="a0" * 16,
+                id_origin="key",
+            ),
+            6,
+        ),
+        "running": (
+            run(
+                lane="batch",
+                offset=w.U63,
+                state="running",
+                workspace=LONGEST,
+                job=LONGEST,
+                generation=w.U32,
+                attempt=w.U32,
+                due_ms=w.TIME_MAX_MS,
+                expires_ms=w.TIME_MAX_MS,
+                run_id="0f" * 16,
+                handle={"z": "call-1", "a": "é\n", "": ""},
+                id_origin="server",
+            ),
+            7,
+        ),
+        "running, empty handle": (run(state="running", handle={}), 8),
+        "range": (w.RangeEntry("jobs", "acme", 0, 1, w.map_of([0]), until), 9),
+        "range, maximal": (
+            w.RangeEntry(
+                "batch", LONGEST, w.U63, w.WINDOW, w.map_of([0, 7, 16_383]), until
+            ),
+            9,
+        ),
+        "range, nothing waits": (w.RangeEntry("jobs", "a-b_", 7, 9, b"", until), 9),
+        "finished": (w.FinishedEntry(0, ids, NOW, until), 10),
+        "finished, none": (w.FinishedEntry(12, (), 0, 0), 10),
+        "cancel of a job": (w.CancelEntry("acme", until, {}, "c-1", job="job-1"), 11),
+        "cancel of a batch": (
+            w.CancelEntry("acme", until, {"jobs": 3, "batch": 0}, "c-2", batch="all"),
+            12,
+        ),
+        "cancel of all": (
+            w.CancelEntry("job", until, {"jobs": w.U63, "control": 9}, "c-3"),
+            13,
+        ),
+        "end of a run": (w.Tombstone("r/jobs/41"), 14),
+        "end of a range": (w.Tombstone("f/batch/acme/0"), 15),
+        "end of a cancel": (w.Tombstone(f"c/{LONGEST}/job/{LONGEST}"), 16),
+    }
+
+
+def state_record(name: str) -> w.Record:
+    entry, seq = entries()[name]
+    return w.entry_build(entry, seq, FLEET, ("bf.state", 3), NOW)
+
+
+def state_edits() -> Iterable[tuple[str, str, dict[str, Json]]]:
+    """Of which entry, what is wrong, the members that are changed."""
+    yield "base", "v 2", {"v": 2}
+    yield "base", "v is a string", {"v": "1"}
+    yield "base", "v is true", {"v": True}
+    yield "base", "seq is not bf_seq", {"seq": 18}
+    yield "base", "another name", {"x": 1}
+    yield "base", "a float", {"base": 41.0}
+    yield "base", "a negative base", {"base": -1}
+    yield "base", "base 2^63", {"base": 2**63}
+    yield "base", "base is true", {"base": True}
+    yield "base", "bit 0", {"map": "Aw=="}
+    yield "base", "a trailing zero byte", {"map": "AgA="}
+    yield "base", "no padding", {"map": "Ag"}
+    yield "base", "map too long", {"map": w.b64(b"\x02" * 2_049)}
+    yield "base", "at without milliseconds", {"at": "2026-11-21T13:00:00Z"}
+    yield "base", "owner lacks pid", {"owner": {"host": "h", "txn_id": "t"}}
+    yield "base", "owner is null", {"owner": None}
+    yield "started", "a state that is none", {"state": "done"}
+    yield "started", "attempt 0", {"attempt": 0}
+    yield "started", "generation 2^32", {"generation": 2**32}
+    yield "started", "workspace", {"workspace": "a.b"}
+    yield "started", "job", {"job": ""}
+    yield "started", "run id", {"run_id": "0F" * 16}
+    yield "started", "run id is empty", {"run_id": ""}
+    yield "started", "digest", {"digest": "0"}
+    yield "started", "order key", {"order_key": "a\nb"}
+    yield "started", "id origin", {"id_origin": ""}
+    yield "started", "due 2^53", {"due_ms": 2**53}
+    yield "started", "handle of a number", {"handle": {"a": 1}}
+    yield "started", "handle is an array", {"handle": []}
+    yield "range", "width 0", {"width": 0}
+    yield "range", "width 16385", {"width": 16_385}
+    yield "range", "a bit at width", {"map": "Ag=="}
+    yield "finished", "15 bytes", {"ids": w.b64(b"x" * 15)}
+    yield "finished", "ids is null", {"ids": None}
+    yield "cancel of all", "another lane", {"ends": {"lane": 1}}
+    yield "cancel of all", "negative end", {"ends": {"jobs": -1}}
+    yield "cancel of all", "end is a string", {"ends": {"jobs": "1"}}
+    yield "cancel of all", "control id", {"control_id": "a/b"}
+
+
+def state_refusals() -> Iterable[tuple[str, w.Record]]:
+    for name, what, changes in state_edits():
+        rec = state_record(name)
+        value = json.loads(rec.value or b"") | changes
+        rec.value = json.dumps(value).encode()
+        yield f"{name}: {what}", rec
+    rec = state_record("range")
+    for member in ("v", "seq", "width", "map"):
+        value = json.loads(rec.value or b"")
+        del value[member]
+        lacks = state_record("range")
+        lacks.value = json.dumps(value).encode()
+        yield f"range: no {member}", lacks
+    keys = ("", "b/", "b/other", "b/jobs/", "r/jobs/", "r/jobs/01", "r/jobs/-1")
+    keys += ("r/jobs/9223372036854775808", "x/1", "f/jobs/a.b/1", "c/acme/job/")
+    keys += ("c/acme/alle", "c//all", "d/", "r/control/1 ", "b/jobs\n")
+    for key in keys:
+        bad = state_record("end of a run")
+        bad.key = key.encode()
+        yield f"key {key!r}", bad
+    for name, value in {
+        "array": b"[]",
+        "twice": b'{"v":1,"v":1}',
+        "empty value": b"",
+        "not JSON": b"{",
+    }.items():
+        bad = state_record("base")
+        bad.value = value
+        if not value:
+            without(bad, "content-type")
+        yield name, bad
+    yield "no bf_seq", without(state_record("base"), "bf_seq")
+    yield (
+        "bf_seq of a tombstone",
+        with_header(state_record("end of a run"), "bf_seq", b"-1"),
+    )
+    bad = state_record("base")
+    yield "ce_type", with_header(bad, "ce_type", b"dev.blockfleet.state.v2")
+    bad = state_record("base")
+    bad.key = None
+    yield "null key", bad
+
+
+def state_cases() -> Iterable[Case]:
+    for name, (entry, seq) in entries().items():
+        given = {"fleet": FLEET, "topic": "bf.state", "partition": 3, "now_ms": NOW}
+        given["entry"] = entry_to_json(entry, seq)
+        yield f"build: {name}", {"op": "entry_build", **given}
+        rec = w.record_to_json(state_record(name))
+        yield f"parse: {name}", {"op": "entry_parse", "record": rec}
+    rec = state_record("started")
+    rec.value = json.dumps(json.loads(rec.value or b""), indent=1).encode()
+    given = {"op": "entry_parse", "record": w.record_to_json(rec)}
+    yield "parse: white space and escapes", given
+    for name, bad in state_refusals():
+        given = {"op": "entry_parse", "record": w.record_to_json(bad)}
+        yield f"refuse: {name}", given
+
+
+# ---- httpsig.json -----------------------------------------------------------
+
+
+@op("content_digest")
+def _(i):
+    return {"content_digest": w.content_digest(must(i, "body"))}
+
+
+@op("http_sign")
+def _(i):
+    message = from_json(w.HttpMessage, i["message"])
+    signature_input, signature = w.http_sign(message, w.private_key(must(i, "seed")))
+    base = message.base()
+    return {"base": base, "signature_input": signature_input, "signature": signature}
+
+
+def httpsig_cases() -> Iterable[Case]:
+    for name, body in {
+        "of RFC 9530": b'{"hello": "world"}',
+        "empty": b"",
+        "bytes": bytes(range(256)),
+    }.items():
+        given = {"op": "content_digest", "body_hex": body.hex()}
+        yield f"digest: {name}", given
+    plain = w.HttpMessage(
+        method="POST",
+        target_uri="https://acme--webexec.modal.run/?workspace_id=acme",
+        content_type="application/json",
+        content_digest=w.content_digest(b"{}"),
+        run_id="0f" * 16,
+        created_s=NOW // 1000,
+        expires_s=NOW // 1000 + 50,
+        nonce="00112233445566778899aabbccddeeff",
+        key_id=w.key_id(w.public_bytes(w.private_key(SEED))),
+    )
+    messages = {
+        "plain": plain,
+        "local": replace(plain, target_uri="http://127.0.0.1:8080/run"),
+        "a day": replace(plain, expires_s=NOW // 1000 + 86_430),
+        "other type": replace(plain, content_type="application/json; charset=utf-8"),
+    }
+    for name, message in messages.items():
+        given = {"seed_hex": SEED.hex(), "message": asdict(message)}
+        yield f"sign: {name}", {"op": "http_sign", **given}
+
+
 # ---- the files --------------------------------------------------------------
 
 FILES: dict[str, tuple[str, Callable[[], Iterable[Case]]]] = {
@@ -699,6 +1811,15 @@ FILES: dict[str, tuple[str, Callable[[], Iterable[Case]]]] = {
     "meta": ("PROTOCOL.md §7: metadata of a committed offset", meta_cases),
     "sign": ("PROTOCOL.md §6: leaves, trees, signatures", sign_cases),
     "block": ("PROTOCOL.md §5.2: the block, code hash, fingerprint", block_cases),
+    "job": ("PROTOCOL.md §5.1: job records", job_cases),
+    "result": ("PROTOCOL.md §5.3: results", result_cases),
+    "usage": ("PROTOCOL.md §5.4: metering", usage_cases),
+    "dead": ("PROTOCOL.md §5.5: dead letters", dead_cases),
+    "callback": ("PROTOCOL.md §5.6: callbacks", callback_cases),
+    "control": ("PROTOCOL.md §5.7: control", control_cases),
+    "event": ("PROTOCOL.md §5.8: hints", event_cases),
+    "state": ("PROTOCOL.md §8: state entries", state_cases),
+    "httpsig": ("PROTOCOL.md §9: signatures of forwarded runs", httpsig_cases),
 }
 
 
