@@ -9,6 +9,7 @@ false va_list findings from one file into the next.
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -85,6 +86,7 @@ def main() -> int:
             (passed / key).touch()
     todo = [file for file, key in keys.items() if not (passed / key).exists()]
     print(f"{len(keys)} files, {len(todo)} to check")
+    findings: set[str] = set()
     good = True
     with ThreadPoolExecutor(PARALLEL) as pool:
         verdicts = pool.map(lambda file: check(build, file), todo)
@@ -93,7 +95,10 @@ def main() -> int:
                 (passed / keys[file]).touch()
             else:
                 good = False
+                findings.update(re.findall(r"^.*: error: .*$", text, re.MULTILINE))
                 print(f"--- {os.path.relpath(file, ROOT)}\n{text}")
+    # Last, where it is read first: the findings without their long stories.
+    print("\n".join(sorted(f.removeprefix(f"{ROOT}/") for f in findings)))
     return 0 if good else 1
 
 
