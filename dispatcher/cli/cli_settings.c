@@ -1,0 +1,73 @@
+/* How the command line meets config/settings.h. */
+
+#include "dispatcher/cli/cli.h"
+
+#include "config/option.h"
+#include "config/settings.h"
+#include "dispatcher/cli/client.h"
+#include "schemas/err.h"
+
+#define MAX_NAME 128
+
+int bf_cli_setting_arity(const char *name, size_t len)
+{
+    static const char passed_on[] = "librdkafka.";
+    const struct bf_option *option;
+    char text[MAX_NAME];
+
+    if (len >= sizeof(text))
+        return -1;
+    memcpy(text, name, len);
+    text[len] = '\0';
+    if (strncmp(text, passed_on, sizeof(passed_on) - 1) == 0)
+        return 1;
+    option = bf_option_find(text);
+    return option && (option->programs & BF_PROGRAM_CLI) ? 1 : -1;
+}
+
+/* Settings that were on the command line, as a command line of their own. */
+static int load(struct bf_cli *cli, char **argv, struct bf_err *err)
+{
+    static char program[] = "blockfleet", config[] = "--config";
+    const char *path = bf_args_get(&cli->args, "config");
+    bf_autofree char *copy = NULL;
+    int argc = 0;
+
+    argv[argc++] = program;
+    if (path) {
+        copy = strdup(path);
+        if (!copy)
+            return bf_err_oom(err);
+        argv[argc++] = config;
+        argv[argc++] = copy;
+    }
+    for (size_t i = 0; i < cli->args.nforeign; i++)
+        argv[argc++] = cli->args.foreign[i];
+    argv[argc] = NULL;
+    return bf_settings_load(&cli->settings, BF_PROGRAM_CLI, argc, argv, err);
+}
+
+int bf_cli_settings_load(struct bf_cli *cli, struct bf_err *err)
+{
+    bf_autofree char **argv = calloc(cli->args.nforeign + 4, sizeof(*argv));
+
+    if (!argv)
+        return bf_err_oom(err);
+    if (load(cli, argv, err)) {
+        if (err->kind == BF_ERR_REJECT)
+            err->code = "usage";
+        return -1;
+    }
+    return 0;
+}
+
+void bf_cli_settings_release(struct bf_cli *cli)
+{
+    bf_settings_free(cli->settings);
+    cli->settings = NULL;
+}
+
+struct bf_client *bf_cli_client(struct bf_cli *cli, struct bf_err *err)
+{
+    return bf_client_new(cli->settings->dispatcher.url, NULL, err);
+}

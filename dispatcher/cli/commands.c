@@ -1,0 +1,143 @@
+#include "dispatcher/cli/commands.h"
+
+#include "schemas/err.h"
+
+#define FLAGS(array)                                                           \
+    {                                                                          \
+        (array), bf_countof(array)                                             \
+    }
+
+/* An option that several commands have. */
+#define WORKSPACE                                                              \
+    {                                                                          \
+        "workspace", 'w', false, "NAME", "whose jobs"                          \
+    }
+
+static const struct bf_flag submit_flags[] = {
+    WORKSPACE,
+    {"code", 'c', false, "FILE", "Python with the function to run"},
+    {"function", 0, false, "NAME", "its name, if not run"},
+    {"init", 0, false, "FILE", "Python that runs once per process"},
+    {"init-function", 0, false, "NAME", "its function, if not init"},
+    {"import", 0, true, "LINE", "an import statement of the block"},
+    {"block-type", 0, false, "NAME", "what the block is called in usage"},
+    {"inputs", 'i', false, "FILE",
+     "a JSON object, sent byte by byte; - is "
+     "stdin"},
+    {"set", 's', true, "NAME=VALUE", "one input; JSON if it is, else a string"},
+    {"ndjson", 0, false, "FILE", "whole jobs, one a line; - is stdin"},
+    {"id", 0, false, "ID", "the job's id; the same id is the same job"},
+    {"key", 0, false, "KEY", "the same key sent again is the same job"},
+    {"execution", 0, false, "MODE", "at_least_once or at_most_once"},
+    {"timeout-ms", 0, false, "N", "deadline of one run"},
+    {"max-attempts", 0, false, "N", "runs, when an earlier one may have run"},
+    {"order-key", 0, false, "KEY", "jobs of one key run one after another"},
+    {"backend", 0, false, "NAME", "where it is to run"},
+    {"lane", 0, false, "LANE", "jobs or batch"},
+    {"batch", 0, false, "ID", "the batch it belongs to"},
+    {"not-before", 0, false, "TIME", "RFC 3339"},
+    {"expires-at", 0, false, "TIME", "RFC 3339"},
+    {"callback-url", 0, false, "URL", "told when the job has ended"},
+    {"correlation-id", 0, false, "TEXT", "returned with the result"},
+    {"label", 'l', true, "NAME=VALUE", "returned with the result"},
+    {"wait", 0, false, NULL, "until it has ended, and show how"},
+    {"timeout", 0, false, "SECONDS", "wait no longer than that"},
+};
+
+static const struct bf_flag status_flags[] = {
+    WORKSPACE,
+    {"code", 'c', false, "FILE", "the block, to show the line that raised"},
+};
+
+static const struct bf_flag wait_flags[] = {
+    WORKSPACE,
+    {"code", 'c', false, "FILE", "the block, to show the line that raised"},
+    {"timeout", 0, false, "SECONDS", "wait no longer than that"},
+};
+
+static const struct bf_flag results_flags[] = {
+    WORKSPACE,
+    {"batch", 0, false, "ID", "of this batch only"},
+    {"cursor", 0, false, "CURSOR", "go on where an earlier call ended"},
+    {"raw", 0, false, "ID", "the bytes of one job's result instead"},
+    {"output", 'o', false, "FILE", "instead of stdout; appears when whole"},
+};
+
+static const struct bf_flag help_flags[] = {
+    {"markdown", 0, false, NULL, "print COMMANDS.md"},
+};
+
+#define UNREACHABLE BF_EXIT_BIT(BF_EXIT_UNREACHABLE)
+#define REFUSED BF_EXIT_BIT(BF_EXIT_REFUSED)
+#define ENDED (BF_EXIT_BIT(BF_EXIT_JOB) | BF_EXIT_BIT(BF_EXIT_PENDING))
+
+static const struct bf_command commands[] = {
+    {
+        .name = "submit",
+        .summary = "run a block: one job from options, or a file of jobs",
+        .help =
+            "With --code, one job; its inputs are forwarded byte by byte.\n"
+            "With --ndjson, every line of a file is a job as POST /v1/jobs\n"
+            "takes it; lines go out in parts of up to 10,000, and sending the\n"
+            "same file again is safe: lines without an id get one that\n"
+            "follows from the file, or from --key. To run the same lines\n"
+            "once more, give another --key.",
+        .options = FLAGS(submit_flags),
+        .exits = UNREACHABLE | REFUSED | ENDED,
+        .run = bf_cmd_submit,
+    },
+    {
+        .name = "status",
+        .words = "ID...",
+        .summary = "tell how jobs are",
+        .help = "One job in full, several as a table.",
+        .options = FLAGS(status_flags),
+        .min_words = 1,
+        .max_words = SIZE_MAX,
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_status,
+    },
+    {
+        .name = "wait",
+        .words = "ID...",
+        .summary = "wait until jobs have ended",
+        .help = "Then tells of them as status does. Exits with 1 when one of\n"
+                "them has not succeeded, with 6 when time was up.",
+        .options = FLAGS(wait_flags),
+        .min_words = 1,
+        .max_words = SIZE_MAX,
+        .exits = UNREACHABLE | REFUSED | ENDED,
+        .run = bf_cmd_wait,
+    },
+    {
+        .name = "results",
+        .summary = "fetch results, as NDJSON or one as it is",
+        .help = "One line per result, oldest first; each carries the block's\n"
+                "result as a JSON string, so that no byte of it changes.",
+        .options = FLAGS(results_flags),
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_results,
+    },
+    {
+        .name = "version",
+        .summary = "print versions",
+        .help = "Of this program and of the libraries it talks with.",
+        .bare = true,
+        .run = bf_cmd_version,
+    },
+    {
+        .name = "help",
+        .words = "[COMMAND]",
+        .summary = "tell what there is, or more about a command",
+        .help = "The same texts as COMMANDS.md.",
+        .options = FLAGS(help_flags),
+        .max_words = 2,
+        .bare = true,
+        .run = bf_cmd_help,
+    },
+};
+
+const struct bf_command *bf_command_at(size_t i)
+{
+    return i < bf_countof(commands) ? &commands[i] : NULL;
+}

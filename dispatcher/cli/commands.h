@@ -1,0 +1,17 @@
+#ifndef BF_DISPATCHER_CLI_COMMANDS_H
+#define BF_DISPATCHER_CLI_COMMANDS_H
+
+/* The functions behind the command table; each in its own cmd_*.c. */
+
+#include "dispatcher/cli/cli.h"
+
+typedef enum bf_exit bf_cmd_fn(struct bf_cli *cli);
+
+bf_cmd_fn bf_cmd_help;
+bf_cmd_fn bf_cmd_results;
+bf_cmd_fn bf_cmd_status;
+bf_cmd_fn bf_cmd_submit;
+bf_cmd_fn bf_cmd_version;
+bf_cmd_fn bf_cmd_wait;
+
+#endif

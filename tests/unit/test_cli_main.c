@@ -1,0 +1,189 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "dispatcher/cli/cli.h"
+#include "schemas/check.h"
+#include "schemas/err.h"
+
+/* One run of the program; texts are the caller's. */
+struct run {
+    enum bf_exit number;
+    char *out;
+    char *err;
+};
+
+static void run(struct run *run, const char *const *words, size_t n)
+{
+    char *argv[16] = {0};
+    size_t out_len, err_len;
+    FILE *in = fopen("/dev/null", "re");
+    FILE *out = open_memstream(&run->out, &out_len);
+    FILE *err = open_memstream(&run->err, &err_len);
+
+    assert_true(n + 2 < bf_countof(argv));
+    assert_true(in && out && err);
+    argv[0] = strdup("blockfleet");
+    for (size_t i = 0; i < n; i++)
+        argv[i + 1] = strdup(words[i]);
+    run->number = bf_cli_main((int)n + 1, argv, in, out, err);
+    for (size_t i = 0; i <= n; i++)
+        free(argv[i]);
+    fclose(in);
+    fclose(out);
+    fclose(err);
+}
+
+static void run_release(struct run *run)
+{
+    free(run->out);
+    free(run->err);
+}
+
+#define autorun bf_cleanup(run_release) struct run
+#define RUN(r, ...)                                                            \
+    run((r), (const char *const[]){__VA_ARGS__},                               \
+        bf_countof(((const char *const[]){__VA_ARGS__})))
+
+static void test_help(void **state)
+{
+    autorun all, one, flag;
+
+    (void)state;
+    RUN(&all, "help");
+    assert_int_equal(all.number, BF_EXIT_OK);
+    assert_non_null(strstr(all.out, "\n  submit"));
+    RUN(&one, "help", "submit");
+    assert_non_null(strstr(one.out, "--execution MODE"));
+    assert_non_null(strstr(one.out, "\n  4  "));
+    assert_null(strstr(one.out, "\n  5  "));
+    RUN(&flag, "submit", "-h");
+    assert_int_equal(flag.number, BF_EXIT_OK);
+    assert_string_equal(flag.out, one.out);
+}
+
+static void test_usage_errors(void **state)
+{
+    static const struct {
+        const char *words[4];
+        const char *told;
+    } rows[] = {
+        {{"sumbit"}, "did you mean 'submit'"},
+        {{"xyzzy"}, "no command 'xyzzy'"},
+        {{"status", "-w", "w"}, "needs ID..."},
+        {{"results", "extra"}, "what is 'extra' for"},
+        {{"submit", "--frobnicate"}, "no option --frobnicate"},
+        {{"submit", "--worker.slots=2"}, "no option --worker.slots"},
+        {{"submit", "--topics.shards", "0"}, "topics.shards"},
+        {{"submit", "-c", "/dev/null"}, "--workspace is missing"},
+        {{"submit", "-w", "a/b"}, "--workspace must be"},
+        {{"submit", "-w", "w"}, "--code FILE is missing"},
+        {{"wait", "-w", "w", "--timeout=-1"}, "needs ID..."},
+        {{"help", "nothing"}, "no command 'nothing'"},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(rows); i++) {
+        autorun found;
+        size_t n = 0;
+
+        while (n < bf_countof(rows[i].words) && rows[i].words[n])
+            n++;
+        run(&found, rows[i].words, n);
+        assert_int_equal(found.number, BF_EXIT_USAGE);
+        assert_string_equal(found.out, "");
+        if (!strstr(found.err, rows[i].told))
+            fail_msg("'%s' has no '%s'", found.err, rows[i].told);
+    }
+}
+
+static void test_unreachable(void **state)
+{
+    autorun found;
+
+    (void)state;
+    /* port 1 of the loopback: nobody listens, nothing is sent anywhere */
+    RUN(&found, "status", "-w", "w", "--dispatcher.url=http://127.0.0.1:1", "x",
+        "--json");
+    assert_int_equal(found.number, BF_EXIT_UNREACHABLE);
+    assert_non_null(strstr(found.err, "http://127.0.0.1:1"));
+}
+
+static void test_missing_file(void **state)
+{
+    autorun found;
+
+    (void)state;
+    RUN(&found, "submit", "-w", "w", "-c", "/nowhere/block.py");
+    assert_int_equal(found.number, BF_EXIT_LOCAL);
+    assert_non_null(
+        strstr(found.err, "cannot read /nowhere/block.py: No such"));
+}
+
+static void test_version_json(void **state)
+{
+    autorun found;
+
+    (void)state;
+    RUN(&found, "--json", "version");
+    assert_int_equal(found.number, BF_EXIT_OK);
+    assert_non_null(strstr(found.out, "\"blockfleet\":\"" BF_VERSION "\""));
+}
+
+/* COMMANDS.md is what the table says: `blockfleet help --markdown` makes it. */
+static void test_document(void **state)
+{
+    static const char path[] = BF_SOURCE_DIR "/dispatcher/cli/COMMANDS.md";
+    bf_autobuf struct bf_buf want = BF_BUF_INIT(1 << 20);
+    bf_autobuf struct bf_buf have = BF_BUF_INIT(1 << 20);
+    struct bf_cli cli = {0};
+    struct bf_err err = {0};
+
+    (void)state;
+    assert_int_equal(bf_command_markdown(&want, &err), 0);
+    assert_int_equal(bf_cli_read(&cli, path, &have, &err), 0);
+    assert_string_equal(have.data, want.data);
+}
+
+/* What help prints fits a terminal, and says nothing twice. */
+static void test_table_is_tidy(void **state)
+{
+    const struct bf_command *command;
+
+    (void)state;
+    for (size_t i = 0; (command = bf_command_at(i)); i++) {
+        bf_autobuf struct bf_buf text = BF_BUF_INIT(1 << 20);
+        struct bf_err err = {0};
+
+        assert_int_equal(bf_command_help(command, &text, &err), 0);
+        for (const char *at = text.data; *at; at += *at == '\n') {
+            size_t len = strcspn(at, "\n");
+
+            if (len > 80)
+                fail_msg("%zu columns: %.*s", len, (int)len, at);
+            at += len;
+        }
+        for (size_t a = 0; a < command->options.n; a++)
+            for (size_t b = 0; b < a; b++)
+                assert_string_not_equal(command->options.list[a].name,
+                                        command->options.list[b].name);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_usage_errors),
+        cmocka_unit_test(test_unreachable),
+        cmocka_unit_test(test_missing_file),
+        cmocka_unit_test(test_version_json),
+        cmocka_unit_test(test_document),
+        cmocka_unit_test(test_table_is_tidy),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
