@@ -97,6 +97,26 @@ bool bf_txn_id_ok(struct bf_slice id)
     return bf_graphic_ok(id);
 }
 
+bool bf_backend_ok(struct bf_slice backend)
+{
+    if (!backend.ptr || backend.len == 0 || backend.len > BF_MAX_BACKEND)
+        return false;
+    for (size_t i = 0; i < backend.len; i++) {
+        char c = backend.ptr[i];
+
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
+            return false;
+    }
+    return true;
+}
+
+bool bf_batch_index_ok(struct bf_slice index)
+{
+    uint64_t number;
+
+    return bf_slice_u64(index, UINT32_MAX, &number) == 0;
+}
+
 void bf_job_id_derive(struct bf_slice workspace, struct bf_slice key,
                       int64_t line, char out[BF_HEX128_SIZE])
 {

@@ -25,6 +25,9 @@ bool bf_hex128_ok(struct bf_slice id); /* len 32 */
 /* A transactional id: 1 to 200 bytes of 0x21 to 0x7e. */
 bool bf_txn_id_ok(struct bf_slice id);
 
+bool bf_backend_ok(struct bf_slice backend);
+bool bf_batch_index_ok(struct bf_slice index);
+
 /* line < 0: no line number. */
 void bf_job_id_derive(struct bf_slice workspace, struct bf_slice key,
                       int64_t line, char out[BF_HEX128_SIZE]);

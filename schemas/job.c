@@ -5,19 +5,6 @@
 #include "schemas/json.h"
 #include "schemas/utf8.h"
 
-static bool backend_ok(struct bf_slice backend)
-{
-    if (backend.len == 0 || backend.len > 32)
-        return false;
-    for (size_t i = 0; i < backend.len; i++) {
-        char c = backend.ptr[i];
-
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '-'))
-            return false;
-    }
-    return true;
-}
-
 static bool url_ok(struct bf_slice url)
 {
     size_t scheme = strlen("http://");
@@ -27,13 +14,6 @@ static bool url_ok(struct bf_slice url)
     else if (url.len < scheme || memcmp(url.ptr, "http://", scheme) != 0)
         return false;
     return url.len > scheme && bf_graphic_ok(url);
-}
-
-static bool index_ok(struct bf_slice index)
-{
-    uint64_t number;
-
-    return bf_slice_u64(index, UINT32_MAX, &number) == 0;
 }
 
 static bool not_empty(struct bf_slice value)
@@ -113,18 +93,21 @@ static void job_read_identity(struct bf_reader *r, struct bf_job *job)
     struct bf_slice id = {NULL, 0};
     int64_t generation = -1;
 
-    bf_read_bytes(r, "bf_kind", BF_REQUIRED, &job->kind);
-    if (job->kind.ptr && !kind_known(job->kind))
-        bf_err_set(bf_reader_fail(r), BF_ERR_REJECT, "unknown_kind",
-                   "bf_kind is not known");
     bf_read_word(r, "bf_workspace", BF_REQUIRED, bf_workspace_ok,
                  &job->workspace);
     bf_read_word(r, "bf_job", BF_REQUIRED, bf_job_id_ok, &id);
     bf_read_i64(r, "bf_generation", BF_REQUIRED, UINT32_MAX, &generation);
-    if (generation < 0)
-        return;
-    job->generation = (uint32_t)generation;
-    job->id = id;
+    if (generation >= 0) {
+        job->generation = (uint32_t)generation;
+        job->id = id;
+    }
+    bf_read_word(r, "bf_kind", BF_REQUIRED, not_empty, &job->kind);
+    if (job->kind.ptr && !kind_known(job->kind))
+        bf_err_set(bf_reader_fail(r), BF_ERR_REJECT, "unknown_kind",
+                   "bf_kind is not known");
+    if (!bf_slice_eq(r->rec->key, job->workspace))
+        bf_err_set(bf_reader_fail(r), BF_ERR_REJECT, "bad_record",
+                   "the key is not the workspace");
 }
 
 static void job_read_orders(struct bf_reader *r, struct bf_job *job)
@@ -142,10 +125,10 @@ static void job_read_orders(struct bf_reader *r, struct bf_job *job)
                 &job->not_before_ms);
     bf_read_u32(r, "bf_timeout_ms", 1, BF_MAX_TIMEOUT_MS, &job->timeout_ms);
     bf_read_u32(r, "bf_max_attempts", 1, BF_MAX_ATTEMPTS, &job->max_attempts);
-    bf_read_word(r, "bf_block", BF_REQUIRED, not_empty, &job->block);
+    bf_read_bytes(r, "bf_block", BF_REQUIRED, &job->block);
     bf_read_word(r, "bf_order_key", BF_OPTIONAL, bf_order_key_ok,
                  &job->order_key);
-    bf_read_word(r, "bf_backend", BF_OPTIONAL, backend_ok, &job->backend);
+    bf_read_word(r, "bf_backend", BF_OPTIONAL, bf_backend_ok, &job->backend);
 }
 
 /* What the worker only hands on. */
@@ -154,7 +137,8 @@ static void job_read_luggage(struct bf_reader *r, struct bf_job *job)
     struct bf_slice traceparent = bf_record_get(r->rec, "traceparent");
 
     bf_read_word(r, "bf_batch", BF_OPTIONAL, bf_job_id_ok, &job->batch);
-    bf_read_word(r, "bf_batch_index", BF_OPTIONAL, index_ok, &job->batch_index);
+    bf_read_word(r, "bf_batch_index", BF_OPTIONAL, bf_batch_index_ok,
+                 &job->batch_index);
     bf_read_word(r, "bf_callback_url", BF_OPTIONAL, url_ok, &job->callback_url);
     job_read_object(r, "bf_labels", labels_fit, &job->labels);
     job_read_object(r, "bf_context", context_fits, &job->context);
@@ -240,25 +224,25 @@ int bf_job_parse(const struct bf_record *rec, struct bf_job *ret,
 bool bf_job_placed(const struct bf_record *rec, const struct bf_job *job,
                    uint32_t spread, uint32_t shards)
 {
-    return bf_slice_eq(rec->key, job->workspace) && job->spread == spread &&
-           rec->partition == bf_partition(job->workspace, job->order_key,
-                                          job->id, spread, shards);
-}
+    bool bad_order_key =
+        !job->order_key.ptr && bf_record_find(rec, "bf_order_key");
 
-static int put_ref(struct bf_record *rec, const char *name,
-                   struct bf_slice value, struct bf_err *err)
-{
-    if (!value.ptr)
-        return 0;
-    return bf_record_ref(rec, bf_slice_str(name), value, err);
+    if (!bf_slice_eq(rec->key, job->workspace))
+        return false;
+    if (job->spread != 0 && job->spread != spread)
+        return false;
+    if (!job->id.ptr || bad_order_key)
+        return true;
+    return rec->partition == bf_partition(job->workspace, job->order_key,
+                                          job->id, spread, shards);
 }
 
 static int job_put_orders(const struct bf_job *job, struct bf_record *rec,
                           struct bf_err *err)
 {
-    if (put_ref(rec, "bf_kind", job->kind, err) ||
-        put_ref(rec, "bf_workspace", job->workspace, err) ||
-        put_ref(rec, "bf_job", job->id, err) ||
+    if (bf_record_pass(rec, "bf_kind", job->kind, err) ||
+        bf_record_pass(rec, "bf_workspace", job->workspace, err) ||
+        bf_record_pass(rec, "bf_job", job->id, err) ||
         bf_record_putu(rec, "bf_generation", job->generation, err) ||
         bf_record_puts(rec, "bf_id_origin", bf_id_origin_name(job->id_origin),
                        err) ||
@@ -275,7 +259,7 @@ static int job_put_orders(const struct bf_job *job, struct bf_record *rec,
     if (bf_record_putu(rec, "bf_timeout_ms", job->timeout_ms, err) ||
         bf_record_putu(rec, "bf_max_attempts", job->max_attempts, err))
         return -1;
-    return put_ref(rec, "bf_block", job->block, err);
+    return bf_record_pass(rec, "bf_block", job->block, err);
 }
 
 static int job_put_rest(const struct bf_job *job, struct bf_record *rec,
@@ -298,7 +282,7 @@ static int job_put_rest(const struct bf_job *job, struct bf_record *rec,
     };
 
     for (size_t i = 0; i < bf_countof(headers); i++) {
-        if (put_ref(rec, headers[i].name, headers[i].value, err))
+        if (bf_record_pass(rec, headers[i].name, headers[i].value, err))
             return -1;
     }
     return 0;

@@ -41,14 +41,16 @@ struct bf_job {
  * name of a bf_reason ("bad_record", "unknown_kind", "too_large"). On failure
  * *ret holds what could be read, so that a rejection can be addressed: each
  * member is valid or absent, and id is absent when the generation is not
- * valid. Looks neither into the block nor at the place, see below.
+ * valid. Does not look into the block.
  */
 int bf_job_parse(const struct bf_record *rec, struct bf_job *ret,
                  struct bf_err *err);
 
 /*
  * Does the record lie where it belongs: key = workspace, the fleet's spread,
- * the partition that follows? A record that does not is untrusted.
+ * the partition that follows? One that does not is untrusted. To be asked after
+ * bf_job_parse(), before heeding what that returned: what it could not read is
+ * not held against the place.
  */
 bool bf_job_placed(const struct bf_record *rec, const struct bf_job *job,
                    uint32_t spread, uint32_t shards);

@@ -17,6 +17,7 @@
 #define BF_MAX_HEADER (1U << 10) /* any other header's value */
 #define BF_MAX_HEADERS 48        /* headers of one record */
 #define BF_MAX_ID 64             /* workspace, job id, batch id, control id */
+#define BF_MAX_BACKEND 32        /* name of a backend */
 #define BF_MAX_TXN_ID 200        /* transactional id */
 #define BF_MAX_TIMEOUT_MS 86400000U
 #define BF_MAX_ATTEMPTS 100U

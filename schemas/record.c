@@ -113,6 +113,12 @@ int bf_record_putu(struct bf_record *rec, const char *name, uint64_t value,
     return bf_record_puts(rec, name, digits, err);
 }
 
+int bf_record_pass(struct bf_record *rec, const char *name,
+                   struct bf_slice value, struct bf_err *err)
+{
+    return value.ptr ? bf_record_ref(rec, bf_slice_str(name), value, err) : 0;
+}
+
 const struct bf_header *bf_record_find(const struct bf_record *rec,
                                        const char *name)
 {

@@ -40,7 +40,7 @@ void bf_record_release(struct bf_record *rec);
 /*
  * Append a header; _ref borrows name and value for the record's life, _put
  * borrows the name (a literal) and copies the value, _puts takes a string,
- * _putu a number.
+ * _putu a number, _pass borrows and leaves an absent value out.
  * REJECT "too_many_headers" beyond the ceiling, RETRY on no memory.
  */
 int bf_record_ref(struct bf_record *rec, struct bf_slice name,
@@ -51,6 +51,8 @@ int bf_record_puts(struct bf_record *rec, const char *name, const char *value,
                    struct bf_err *err);
 int bf_record_putu(struct bf_record *rec, const char *name, uint64_t value,
                    struct bf_err *err);
+int bf_record_pass(struct bf_record *rec, const char *name,
+                   struct bf_slice value, struct bf_err *err);
 
 /* Copy bytes into the record's memory; for keys, values, borrowed fields. */
 int bf_record_own(struct bf_record *rec, struct bf_slice bytes,

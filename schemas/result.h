@@ -2,12 +2,14 @@
 #define BF_SCHEMAS_RESULT_H
 
 /*
- * What a worker writes about a job: result, usage, dead letter, callback.
- * Source: PROTOCOL.md §5.3-§5.6. Pure: the same input gives the same bytes.
+ * What a worker writes about a job: result, usage, callback; dead letters are
+ * in dead.h. Source: PROTOCOL.md §5.3, §5.4, §5.6. Pure: the same input gives
+ * the same bytes.
  */
 
 #include <jansson.h>
 
+#include "schemas/dead.h"
 #include "schemas/job.h"
 
 /*
@@ -55,7 +57,12 @@ struct bf_end {
     const json_t *provider; /* object of strings, or NULL */
 };
 
-/* Each fills an initialised record, all but the signature. */
+/*
+ * Each fills an initialised record, all but the signature. What it holds is a
+ * copy, save the bytes of end->result, which must outlive it, and the topic.
+ * REJECT "too_large" for a result over its ceiling. A usage row needs a run_id,
+ * a callback the job's URL.
+ */
 int bf_result_build(const struct bf_end *end, const char *fleet,
                     struct bf_record *rec, struct bf_err *err);
 int bf_usage_build(const struct bf_end *end, const char *fleet,
@@ -63,26 +70,7 @@ int bf_usage_build(const struct bf_end *end, const char *fleet,
 int bf_callback_build(const struct bf_end *end, const char *fleet,
                       struct bf_record *rec, struct bf_err *err);
 
-/* Why a record died, and what is known of it. */
-struct bf_death {
-    const struct bf_record *source; /* whole, as it was read */
-    const struct bf_job *job;       /* NULL: untrusted */
-    const char *stage;              /* verify decode dispatch run produce */
-    const char *reason;
-    const char *message;
-    int64_t at_ms;
-    bool truncated; /* leave the value out */
-};
-int bf_dead_build(const struct bf_death *death, const char *fleet,
-                  struct bf_record *rec, struct bf_err *err);
-
-/* Header bf_original_headers, in and out; into a record's header array. */
-int bf_original_headers(const struct bf_record *source, struct bf_buf *out,
-                        struct bf_err *err);
-int bf_original_parse(struct bf_slice bytes, struct bf_record *ret,
-                      struct bf_err *err);
-
-/* What a reader of results needs. Borrows from the record. */
+/* What a reader of results needs. Borrows from the record. Absent: ptr NULL. */
 struct bf_result {
     struct bf_subject subject;
     struct bf_slice id; /* ce_id */
@@ -99,6 +87,7 @@ struct bf_result {
     int64_t at_ms, started_at_ms, ended_at_ms; /* 0 when absent */
     struct bf_slice value;
 };
+/* REJECT "bad_record" or "too_large"; *ret untouched then. */
 int bf_result_parse(const struct bf_record *rec, struct bf_result *ret,
                     struct bf_err *err);
 

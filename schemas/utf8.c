@@ -71,6 +71,28 @@ struct bf_slice bf_utf8_cut(struct bf_slice text, size_t max)
     return (struct bf_slice){text.ptr, i};
 }
 
+int bf_utf8_clean(struct bf_buf *out, struct bf_slice text, size_t max,
+                  struct bf_err *err)
+{
+    size_t used = 0;
+
+    for (size_t i = 0; i < text.len;) {
+        bool ok;
+        size_t len =
+            bf_utf8_next((struct bf_slice){text.ptr + i, text.len - i}, &ok);
+        const char *bytes = ok ? text.ptr + i : "\xef\xbf\xbd";
+        size_t nbytes = ok ? len : 3;
+
+        if (nbytes > max - used)
+            break;
+        if (bf_buf_add(out, bytes, nbytes, err))
+            return -1;
+        used += nbytes;
+        i += len;
+    }
+    return 0;
+}
+
 bool bf_graphic_ok(struct bf_slice text)
 {
     for (size_t i = 0; i < text.len; i++) {

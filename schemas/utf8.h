@@ -8,6 +8,8 @@
 
 #include "schemas/buf.h"
 
+struct bf_err;
+
 /*
  * The first character of a non-empty text: its length in bytes, 1 to 4. When
  * it is ill-formed, *ret_ok is false and the length is that of its maximal
@@ -19,6 +21,13 @@ bool bf_utf8_ok(struct bf_slice text);
 
 /* The longest prefix of whole characters of at most max bytes. */
 struct bf_slice bf_utf8_cut(struct bf_slice text, size_t max);
+
+/*
+ * Append text with U+FFFD for what is ill-formed, as many whole characters as
+ * fit into max bytes. RETRY on no memory.
+ */
+int bf_utf8_clean(struct bf_buf *out, struct bf_slice text, size_t max,
+                  struct bf_err *err);
 
 /* Only bytes 0x21 to 0x7e. */
 bool bf_graphic_ok(struct bf_slice text);

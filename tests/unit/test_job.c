@@ -100,7 +100,8 @@ static void test_headers_in_their_order(void **state)
 static void assert_same(struct bf_slice a, struct bf_slice b)
 {
     assert_int_equal(!a.ptr, !b.ptr);
-    assert_true(bf_slice_eq(a, b));
+    if (a.ptr && b.ptr)
+        assert_true(bf_slice_eq(a, b));
 }
 
 static void assert_same_job(const struct bf_job *a, const struct bf_job *b)
@@ -191,7 +192,7 @@ static const struct change changes[] = {
     {"content-type", LIT("text/plain"), "bad_record"},
     {"content-type", GONE, "bad_record"},
     {"bf_kind", LIT("sandbox"), "unknown_kind"},
-    {"bf_kind", LIT(""), "unknown_kind"},
+    {"bf_kind", LIT(""), "bad_record"},
     {"bf_kind", GONE, "bad_record"},
     {"bf_id_origin", LIT("me"), "bad_record"},
     {"bf_execution", LIT("exactly_once"), "bad_record"},
@@ -212,7 +213,6 @@ static const struct change changes[] = {
     {"bf_timeout_ms", LIT("2\0"), "bad_record"},
     {"bf_max_attempts", LIT("101"), "bad_record"},
     {"bf_max_attempts", LIT("+1"), "bad_record"},
-    {"bf_block", LIT(""), "bad_record"},
     {"bf_block", GONE, "bad_record"},
     {"bf_order_key", LIT("a\x01"), "bad_record"},
     {"bf_order_key", LIT("\xff"), "bad_record"},
@@ -287,10 +287,10 @@ static void test_who_cannot_be_answered(void **state)
     }
 }
 
-static void test_an_unknown_kind_says_so_before_anything_else(void **state)
+static void test_an_unknown_kind_says_so_before_the_rest(void **state)
 {
     static const struct change kind = {"bf_kind", LIT("x"), NULL};
-    static const struct change job_id = {"bf_job", GONE, NULL};
+    static const struct change job_id = {"bf_spread", GONE, NULL};
     bf_autorecord struct bf_record rec;
     struct bf_err err = {0};
     struct bf_job job;
@@ -400,6 +400,42 @@ static void test_places(void **state)
     assert_false(bf_job_placed(&rec, &job, 4, 12));
 }
 
+static void test_what_could_not_be_read_is_not_misplaced(void **state)
+{
+    static const struct change changed[] = {
+        {"bf_spread", LIT("x"), NULL},
+        {"bf_order_key", LIT("\xff"), NULL},
+        {"bf_generation", GONE, NULL},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(changed); i++) {
+        bf_autorecord struct bf_record rec;
+        struct bf_job job;
+
+        bf_record_init(&rec, "bf.jobs", 3);
+        assert_int_equal(bf_job_build(&least, "f1", &rec, NULL), 0);
+        record_change(&rec, &changed[i]);
+        assert_int_equal(bf_job_parse(&rec, &job, NULL), -1);
+        assert_true(bf_job_placed(&rec, &job, 4, 12));
+        rec.key = S("other");
+        assert_false(bf_job_placed(&rec, &job, 4, 12));
+    }
+}
+
+static void test_a_key_of_another_workspace(void **state)
+{
+    bf_autorecord struct bf_record rec;
+    struct bf_err err = {0};
+    struct bf_job job;
+
+    (void)state;
+    bf_record_init(&rec, "bf.jobs", 3);
+    assert_int_equal(bf_job_build(&least, "f1", &rec, NULL), 0);
+    rec.key = S("acm");
+    assert_refused(bf_job_parse(&rec, &job, &err), err, "bad_record");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -407,11 +443,13 @@ int main(void)
         cmocka_unit_test(test_there_and_back),
         cmocka_unit_test(test_each_rule_of_the_headers),
         cmocka_unit_test(test_who_cannot_be_answered),
-        cmocka_unit_test(test_an_unknown_kind_says_so_before_anything_else),
+        cmocka_unit_test(test_an_unknown_kind_says_so_before_the_rest),
         cmocka_unit_test(test_ceilings),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_a_header_that_stands_twice),
         cmocka_unit_test(test_places),
+        cmocka_unit_test(test_what_could_not_be_read_is_not_misplaced),
+        cmocka_unit_test(test_a_key_of_another_workspace),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
