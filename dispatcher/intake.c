@@ -51,7 +51,7 @@ static int read_number(const struct reading *r, const char *name,
 
 static int read_workspace(struct reading *r, const char *name, json_t *value)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (read_string(r, name, value, &text))
         return -1;
@@ -64,7 +64,7 @@ static int read_workspace(struct reading *r, const char *name, json_t *value)
 static int read_job_id(const struct reading *r, const char *name,
                        const json_t *value, struct bf_slice *ret)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (read_string(r, name, value, &text))
         return -1;
@@ -107,7 +107,7 @@ static int read_kind(struct reading *r, const char *name, json_t *value)
 
 static int read_execution(struct reading *r, const char *name, json_t *value)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
     int word;
 
     if (read_string(r, name, value, &text))
@@ -121,7 +121,7 @@ static int read_execution(struct reading *r, const char *name, json_t *value)
 
 static int read_lane(struct reading *r, const char *name, json_t *value)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (read_string(r, name, value, &text))
         return -1;
@@ -154,7 +154,7 @@ static int read_attempts(struct reading *r, const char *name, json_t *value)
 static int read_time(const struct reading *r, const char *name,
                      const json_t *value, int64_t *ret)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (*ret != 0)
         return bad(r, name, "is given twice, as a time and in ms");
@@ -201,7 +201,7 @@ static int read_expires_ms(struct reading *r, const char *name, json_t *value)
 
 static int read_order_key(struct reading *r, const char *name, json_t *value)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (read_string(r, name, value, &text))
         return -1;
@@ -222,7 +222,7 @@ static bool all_in(struct bf_slice text, const char *allowed)
 
 static int read_backend(struct reading *r, const char *name, json_t *value)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (read_string(r, name, value, &text))
         return -1;
@@ -242,7 +242,7 @@ static bool starts_with(struct bf_slice text, const char *prefix)
 
 static int read_callback(struct reading *r, const char *name, json_t *value)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (read_string(r, name, value, &text))
         return -1;
@@ -255,7 +255,7 @@ static int read_callback(struct reading *r, const char *name, json_t *value)
 
 static int read_correlation(struct reading *r, const char *name, json_t *value)
 {
-    struct bf_slice text;
+    struct bf_slice text = {0};
 
     if (read_string(r, name, value, &text))
         return -1;
