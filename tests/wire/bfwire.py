@@ -958,6 +958,17 @@ def usage_value(end: End) -> dict[str, Json]:
     }
 
 
+USAGE_MEMBERS = tuple(
+    (
+        "workspace job generation attempt run_id kind block_type fingerprint backend "
+        "isolation provider execution outcome reason delivery started_at ended_at "
+        "billable runs duration_seconds execution_seconds input_bytes output_bytes "
+        "vcpu_seconds memory_gib_seconds sandbox billed_until_ms correction_of "
+        "correction_number"
+    ).split()
+)
+
+
 def _usage_headers(rec: Record, value: dict[str, Json]) -> Record:
     rec.put("bf_workspace", value["workspace"])
     rec.put("bf_job", value["job"])

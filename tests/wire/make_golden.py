@@ -1160,7 +1160,7 @@ def ends() -> dict[str, w.End]:
             isolation="gvisor",
             block_type='blöck"\n',
             worker="!" * 200,
-            source=source_of("bf.jobs.batch", 4_095, w.U63),
+            source=source_of("bf.jobs.batch", 3, w.U63),
         ),
         "failed": ran(
             outcome="failed", reason="user_error", report=raised, result=b"ignored"
