@@ -221,6 +221,21 @@ void bf_event_id_dead(struct bf_slice workspace, const char *topic,
     bf_hash_final_hex(&hash, out);
 }
 
+void bf_state_id(const char *fleet, int32_t shard, struct bf_slice entry,
+                 uint64_t seq, char out[BF_HEX128_SIZE])
+{
+    struct bf_hash hash;
+
+    bf_assert(shard >= 0);
+    bf_hash_init(&hash, BF_HASH128_BYTES);
+    bf_hash_str(&hash, "blockfleet/v1/state");
+    bf_hash_str(&hash, fleet);
+    bf_hash_num(&hash, (uint64_t)shard);
+    bf_hash_part(&hash, entry);
+    bf_hash_num(&hash, seq);
+    bf_hash_final_hex(&hash, out);
+}
+
 void bf_job_digest(struct bf_slice block, struct bf_slice inputs,
                    char out[BF_HEX128_SIZE])
 {

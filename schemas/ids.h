@@ -79,6 +79,10 @@ void bf_event_id_dead(struct bf_slice workspace, const char *topic,
                       int32_t partition, int64_t offset,
                       char out[BF_HEX128_SIZE]);
 
+/* ce_id of a state entry; PROTOCOL.md §8. */
+void bf_state_id(const char *fleet, int32_t shard, struct bf_slice entry,
+                 uint64_t seq, char out[BF_HEX128_SIZE]);
+
 void bf_job_digest(struct bf_slice block, struct bf_slice inputs,
                    char out[BF_HEX128_SIZE]);
 void bf_finished_id(struct bf_slice workspace, struct bf_slice job,

@@ -21,6 +21,14 @@ typedef int bf_sign_fn(void *key, const unsigned char *bytes, size_t len,
                        unsigned char ret_signature[BF_SIGNATURE_SIZE],
                        struct bf_err *err);
 
+/* Who signs: one key of one purpose. Everything is borrowed. */
+struct bf_signer {
+    enum bf_purpose purpose;
+    const char *key_id;
+    bf_sign_fn *sign;
+    void *key; /* sign's first argument */
+};
+
 void bf_key_id(const unsigned char public_key[32], char out[BF_KEY_ID_SIZE]);
 
 /* The leaf of a record: everything but bf_signature must be in place. */
@@ -29,11 +37,12 @@ void bf_leaf(enum bf_purpose purpose, const struct bf_record *rec,
 
 /*
  * Sign 1..64 records as one tree and put bf_signature into each. All records
- * are of this purpose.
+ * are of the signer's purpose and unsigned, with room for one more header.
+ * After a failure for want of memory some of them may be signed: throw them
+ * away.
  */
-int bf_sign_tree(enum bf_purpose purpose, const char *key_id,
-                 int64_t created_ms, struct bf_record *const *records,
-                 size_t nrecords, bf_sign_fn *sign, void *key,
+int bf_sign_tree(const struct bf_signer *signer, int64_t created_ms,
+                 struct bf_record *const *records, size_t nrecords,
                  struct bf_err *err);
 
 /* A parsed bf_signature. */
@@ -47,10 +56,15 @@ struct bf_signature {
     size_t npath;
     unsigned char bytes[BF_SIGNATURE_SIZE];
 };
+/* REJECT "bad_signature"; *ret untouched then. */
 int bf_signature_parse(struct bf_slice text, struct bf_signature *ret,
                        struct bf_err *err);
 
-/* Trusted public key of this purpose and id, or NULL: asked per new root. */
+/*
+ * The trusted public key of this purpose and id that may sign for this
+ * workspace; false when there is none. Asked for every record, so that a
+ * revocation counts at once.
+ */
 struct bf_verify_key {
     unsigned char public_key[32];
 };
@@ -68,9 +82,9 @@ struct bf_verifier *bf_verifier_new(bf_find_key_fn *find, void *arg,
 void bf_verifier_free(struct bf_verifier *verifier);
 
 /*
- * workspace: whose record it claims to be; the key must be allowed to sign for
- * it. REJECT "unsigned", "bad_signature", "unknown_key", "wrong_purpose",
- * "created_ahead".
+ * purpose: the topic's. workspace: whose record it claims to be; the key must
+ * be allowed to sign for it. REJECT "unsigned", "duplicate_header",
+ * "bad_signature", "unknown_key", "wrong_purpose", "created_ahead".
  */
 int bf_verify(struct bf_verifier *verifier, enum bf_purpose purpose,
               const struct bf_record *rec, struct bf_slice workspace,

@@ -128,20 +128,19 @@ static void test_a_job_without_an_id(void **state)
 static void test_what_cannot_fit_goes(void **state)
 {
     bf_autofree char *big = calloc(1, BF_MAX_RECORD);
-    bf_autofree char *long_message = calloc(1, 2000);
+    bf_autobuf struct bf_buf message = BF_BUF_INIT(2000);
     bf_autorecord struct bf_record source, rec;
     struct bf_death death = {
         .source = &source,
         .stage = "verify",
         .reason = "unsigned",
-        .message = long_message,
     };
 
     (void)state;
     assert_non_null(big);
-    assert_non_null(long_message);
-    for (size_t i = 0; i + 3 < 2000; i += 3)
-        memcpy(long_message + i, "\xe2\x82\xac", 3);
+    for (int i = 0; i < 600; i++)
+        bf_buf_adds(&message, "\xe2\x82\xac", NULL);
+    death.message = message.data;
     bf_record_init(&source, "bf.jobs", 0);
     source.offset = 0;
     source.key = (struct bf_slice){big, 1025};

@@ -1,0 +1,428 @@
+#include "schemas/sign.h"
+
+#include <inttypes.h>
+
+#include "schemas/err.h"
+#include "schemas/hash.h"
+#include "schemas/ids.h"
+
+#define SIGN_LEVELS 6 /* of a tree of BF_MAX_TREE leaves, above the leaves */
+#define SIGN_FIELDS 8
+#define SIGN_TEXT_MAX 512
+#define STATEMENT_MAX 160
+
+/* Statements that were verified, in sets of four by their hash. */
+#define CACHE_SETS 64
+#define CACHE_WAYS 4
+
+_Static_assert(BF_MAX_TREE == 1 << SIGN_LEVELS, "the path has room");
+
+struct bf_verifier {
+    bf_find_key_fn *find;
+    void *arg;
+    struct cache_set {
+        unsigned char ids[CACHE_WAYS][BF_HASH_SIZE];
+        unsigned int used; /* ever; the oldest is replaced */
+    } sets[CACHE_SETS];
+};
+
+void bf_key_id(const unsigned char public_key[32], char out[BF_KEY_ID_SIZE])
+{
+    unsigned char digest[BF_HASH128_BYTES];
+
+    crypto_generichash(digest, sizeof(digest), public_key, 32, NULL, 0);
+    sodium_bin2hex(out, BF_KEY_ID_SIZE, digest, BF_KEY_ID_LEN / 2);
+}
+
+void bf_leaf(enum bf_purpose purpose, const struct bf_record *rec,
+             unsigned char out[BF_HASH_SIZE])
+{
+    struct bf_hash hash;
+
+    bf_hash_init(&hash, BF_HASH256_BYTES);
+    bf_hash_str(&hash, "blockfleet/v1/leaf");
+    bf_hash_str(&hash, bf_purpose_name(purpose));
+    bf_hash_str(&hash, rec->topic);
+    bf_hash_num(&hash, (uint64_t)rec->partition);
+    bf_hash_part(&hash, rec->key);
+    bf_hash_str(&hash, rec->value.ptr ? "1" : "0");
+    bf_hash_part(&hash, rec->value);
+    for (size_t i = 0; i < rec->nheaders; i++) {
+        if (!bf_record_covered(rec->headers[i].name))
+            continue;
+        bf_hash_part(&hash, rec->headers[i].name);
+        bf_hash_part(&hash, rec->headers[i].value);
+    }
+    bf_hash_final(&hash, out);
+}
+
+static void tree_node(const unsigned char *left, const unsigned char *right,
+                      unsigned char out[BF_HASH_SIZE])
+{
+    struct bf_hash hash;
+
+    bf_hash_init(&hash, BF_HASH256_BYTES);
+    bf_hash_str(&hash, "blockfleet/v1/node");
+    bf_hash_bytes(&hash, left, BF_HASH_SIZE);
+    bf_hash_bytes(&hash, right, BF_HASH_SIZE);
+    bf_hash_final(&hash, out);
+}
+
+/* A tree: the leaves, then each level above them; level 0 has count nodes. */
+struct tree {
+    unsigned char nodes[SIGN_LEVELS + 1][BF_MAX_TREE][BF_HASH_SIZE];
+    size_t count;
+};
+
+/* The level above, of (width + 1) / 2 nodes; an odd last one is promoted. */
+static void tree_level_up(struct tree *tree, size_t level, size_t width)
+{
+    for (size_t i = 0; i < width; i += 2) {
+        unsigned char *up = tree->nodes[level + 1][i / 2];
+
+        if (i + 1 < width)
+            tree_node(tree->nodes[level][i], tree->nodes[level][i + 1], up);
+        else
+            memcpy(up, tree->nodes[level][i], BF_HASH_SIZE);
+    }
+}
+
+/* Build all levels; the root. */
+static const unsigned char *tree_build(struct tree *tree)
+{
+    size_t level = 0;
+
+    for (size_t width = tree->count; width > 1; width = (width + 1) / 2)
+        tree_level_up(tree, level++, width);
+    return tree->nodes[level][0];
+}
+
+/* The siblings from leaf index upwards; their number. */
+static size_t tree_path(const struct tree *tree, size_t index,
+                        unsigned char path[SIGN_LEVELS][BF_HASH_SIZE])
+{
+    size_t width = tree->count, level = 0, npath = 0;
+
+    for (; width > 1; width = (width + 1) / 2, index /= 2, level++) {
+        if ((index ^ 1) < width)
+            memcpy(path[npath++], tree->nodes[level][index ^ 1], BF_HASH_SIZE);
+    }
+    return npath;
+}
+
+static size_t path_length(size_t count, size_t index)
+{
+    size_t npath = 0;
+
+    for (size_t width = count; width > 1; width = (width + 1) / 2) {
+        npath += (index ^ 1) < width;
+        index /= 2;
+    }
+    return npath;
+}
+
+/* The root that a leaf and a path of the right length lead to. */
+static void path_root(const struct bf_signature *sig,
+                      unsigned char node[BF_HASH_SIZE])
+{
+    size_t index = sig->index, used = 0;
+
+    for (size_t width = sig->count; width > 1; width = (width + 1) / 2) {
+        if ((index ^ 1) < width) {
+            const unsigned char *sibling = sig->path[used++];
+
+            if (index & 1)
+                tree_node(sibling, node, node);
+            else
+                tree_node(node, sibling, node);
+        }
+        index /= 2;
+    }
+}
+
+static void statement_part(unsigned char *out, size_t *len, const void *part,
+                           size_t nbytes)
+{
+    bf_assert(*len + 4 + nbytes <= STATEMENT_MAX);
+    bf_put_u32be(out + *len, (uint32_t)nbytes);
+    memcpy(out + *len + 4, part, nbytes);
+    *len += 4 + nbytes;
+}
+
+static void statement_text(unsigned char *out, size_t *len, const char *part)
+{
+    statement_part(out, len, part, strlen(part));
+}
+
+/* What Ed25519 signs, for this root; everything but path and index counts. */
+static size_t statement_build(const struct bf_signature *sig,
+                              const unsigned char root[BF_HASH_SIZE],
+                              unsigned char out[STATEMENT_MAX])
+{
+    char created[24], count[24];
+    size_t len = 0;
+
+    snprintf(created, sizeof(created), "%" PRId64, sig->created_ms);
+    snprintf(count, sizeof(count), "%u", sig->count);
+    statement_text(out, &len, "blockfleet/v1/root");
+    statement_text(out, &len, bf_purpose_name(sig->purpose));
+    statement_text(out, &len, sig->key_id);
+    statement_text(out, &len, created);
+    statement_text(out, &len, count);
+    statement_part(out, &len, root, BF_HASH_SIZE);
+    return len;
+}
+
+static void signature_text(const struct bf_signature *sig,
+                           char out[SIGN_TEXT_MAX])
+{
+    const int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
+    char path[SIGN_TEXT_MAX / 2 + 8], bytes[96];
+
+    sodium_bin2base64(path, sizeof(path), sig->path[0],
+                      sig->npath * BF_HASH_SIZE, variant);
+    sodium_bin2base64(bytes, sizeof(bytes), sig->bytes, BF_SIGNATURE_SIZE,
+                      variant);
+    snprintf(out, SIGN_TEXT_MAX, "v1.%s.%s.%" PRId64 ".%u.%u.%s.%s",
+             bf_purpose_name(sig->purpose), sig->key_id, sig->created_ms,
+             sig->count, sig->index, path, bytes);
+}
+
+int bf_sign_tree(const struct bf_signer *signer, int64_t created_ms,
+                 struct bf_record *const *records, size_t nrecords,
+                 struct bf_err *err)
+{
+    struct bf_signature sig = {
+        .purpose = signer->purpose,
+        .created_ms = created_ms,
+        .count = (uint32_t)nrecords,
+    };
+    unsigned char statement[STATEMENT_MAX];
+    char text[SIGN_TEXT_MAX];
+    struct tree tree;
+    size_t len;
+
+    bf_assert(nrecords >= 1 && nrecords <= BF_MAX_TREE && created_ms >= 0 &&
+              strlen(signer->key_id) == BF_KEY_ID_LEN);
+    memcpy(sig.key_id, signer->key_id, BF_KEY_ID_SIZE);
+    tree.count = nrecords;
+    for (size_t i = 0; i < nrecords; i++) {
+        bf_assert(!bf_record_find(records[i], "bf_signature"));
+        bf_leaf(signer->purpose, records[i], tree.nodes[0][i]);
+    }
+    len = statement_build(&sig, tree_build(&tree), statement);
+    if (signer->sign(signer->key, statement, len, sig.bytes, err))
+        return -1;
+    for (size_t i = 0; i < nrecords; i++) {
+        sig.index = (uint32_t)i;
+        sig.npath = tree_path(&tree, i, sig.path);
+        signature_text(&sig, text);
+        if (bf_record_puts(records[i], "bf_signature", text, err))
+            return -1;
+    }
+    return 0;
+}
+
+static int signature_bad(struct bf_err *err, const char *what)
+{
+    return bf_err_set(err, BF_ERR_REJECT, "bad_signature", "bf_signature: %s",
+                      what);
+}
+
+/* Exactly SIGN_FIELDS fields with dots between them. */
+static int signature_split(struct bf_slice text,
+                           struct bf_slice fields[SIGN_FIELDS])
+{
+    size_t n = 0, start = 0;
+
+    for (size_t i = 0; i <= text.len; i++) {
+        if (i < text.len && text.ptr[i] != '.')
+            continue;
+        if (n == SIGN_FIELDS)
+            return -1;
+        fields[n++] = (struct bf_slice){text.ptr + start, i - start};
+        start = i + 1;
+    }
+    return n == SIGN_FIELDS ? 0 : -1;
+}
+
+static int signature_base64(struct bf_slice text, unsigned char *out,
+                            size_t max, size_t *ret_len)
+{
+    return sodium_base642bin(out, max, text.ptr, text.len, NULL, ret_len, NULL,
+                             sodium_base64_VARIANT_URLSAFE_NO_PADDING);
+}
+
+static int signature_numbers(const struct bf_slice *fields,
+                             struct bf_signature *sig, struct bf_err *err)
+{
+    uint64_t created, count, index;
+
+    if (bf_slice_u64(fields[3], (uint64_t)BF_MAX_TIME_MS - 1, &created))
+        return signature_bad(err, "the time is not one");
+    if (bf_slice_u64(fields[4], BF_MAX_TREE, &count) || count == 0)
+        return signature_bad(err, "the count is not 1 to 64");
+    if (bf_slice_u64(fields[5], count - 1, &index))
+        return signature_bad(err, "the index is not below the count");
+    sig->created_ms = (int64_t)created;
+    sig->count = (uint32_t)count;
+    sig->index = (uint32_t)index;
+    return 0;
+}
+
+static int signature_bytes(const struct bf_slice *fields,
+                           struct bf_signature *sig, struct bf_err *err)
+{
+    size_t npath, nbytes;
+
+    if (signature_base64(fields[6], sig->path[0], sizeof(sig->path), &npath))
+        return signature_bad(err, "the path is not base64url");
+    sig->npath = path_length(sig->count, sig->index);
+    if (npath != sig->npath * BF_HASH_SIZE)
+        return signature_bad(err, "the path has not the right length");
+    if (signature_base64(fields[7], sig->bytes, sizeof(sig->bytes), &nbytes) ||
+        nbytes != sizeof(sig->bytes))
+        return signature_bad(err, "the signature is not 64 bytes of base64url");
+    return 0;
+}
+
+int bf_signature_parse(struct bf_slice text, struct bf_signature *ret,
+                       struct bf_err *err)
+{
+    struct bf_slice fields[SIGN_FIELDS];
+    struct bf_signature sig = {0};
+    int purpose;
+
+    if (!text.ptr || text.len > BF_MAX_HEADER || signature_split(text, fields))
+        return signature_bad(err, "not eight fields");
+    if (!bf_slice_is(fields[0], "v1"))
+        return signature_bad(err, "unknown version");
+    purpose = bf_purpose_parse(fields[1]);
+    if (purpose < 0)
+        return signature_bad(err, "unknown purpose");
+    if (!bf_hex_ok(fields[2], BF_KEY_ID_LEN))
+        return signature_bad(err, "the key id is not 16 hex digits");
+    sig.purpose = (enum bf_purpose)purpose;
+    memcpy(sig.key_id, fields[2].ptr, BF_KEY_ID_LEN);
+    if (signature_numbers(fields, &sig, err) ||
+        signature_bytes(fields, &sig, err))
+        return -1;
+    *ret = sig;
+    return 0;
+}
+
+struct bf_verifier *bf_verifier_new(bf_find_key_fn *find, void *arg,
+                                    struct bf_err *err)
+{
+    struct bf_verifier *verifier = calloc(1, sizeof(*verifier));
+
+    if (!verifier) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    verifier->find = find;
+    verifier->arg = arg;
+    return verifier;
+}
+
+void bf_verifier_free(struct bf_verifier *verifier)
+{
+    free(verifier);
+}
+
+/* The name of one verification: this key said this with these bytes. */
+static void cache_id(const struct bf_verify_key *key, const void *statement,
+                     size_t len, const unsigned char *signature,
+                     unsigned char out[BF_HASH_SIZE])
+{
+    struct bf_hash hash;
+
+    bf_hash_init(&hash, BF_HASH256_BYTES);
+    bf_hash_bytes(&hash, key->public_key, sizeof(key->public_key));
+    bf_hash_bytes(&hash, statement, len);
+    bf_hash_bytes(&hash, signature, BF_SIGNATURE_SIZE);
+    bf_hash_final(&hash, out);
+}
+
+static bool cache_has(const struct cache_set *set,
+                      const unsigned char id[BF_HASH_SIZE])
+{
+    for (unsigned int i = 0; i < set->used && i < CACHE_WAYS; i++) {
+        if (memcmp(set->ids[i], id, BF_HASH_SIZE) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void cache_add(struct cache_set *set,
+                      const unsigned char id[BF_HASH_SIZE])
+{
+    memcpy(set->ids[set->used % CACHE_WAYS], id, BF_HASH_SIZE);
+    set->used++;
+    if (set->used >= 2 * CACHE_WAYS) /* stays full, never wraps to empty */
+        set->used -= CACHE_WAYS;
+}
+
+static int verify_statement(struct bf_verifier *verifier,
+                            const struct bf_signature *sig,
+                            const struct bf_verify_key *key,
+                            const unsigned char root[BF_HASH_SIZE],
+                            struct bf_err *err)
+{
+    unsigned char statement[STATEMENT_MAX], id[BF_HASH_SIZE];
+    size_t len = statement_build(sig, root, statement);
+    struct cache_set *set;
+
+    cache_id(key, statement, len, sig->bytes, id);
+    set = &verifier->sets[id[0] % CACHE_SETS];
+    if (cache_has(set, id))
+        return 0;
+    if (crypto_sign_verify_detached(sig->bytes, statement, len,
+                                    key->public_key))
+        return bf_err_set(err, BF_ERR_REJECT, "bad_signature",
+                          "key %s did not sign this record", sig->key_id);
+    cache_add(set, id);
+    return 0;
+}
+
+/* The record's signature, of this purpose. */
+static int verify_read(const struct bf_record *rec, enum bf_purpose purpose,
+                       struct bf_signature *sig, struct bf_err *err)
+{
+    struct bf_slice text = bf_record_get(rec, "bf_signature");
+
+    if (bf_record_check(rec, err))
+        return -1;
+    if (!text.ptr)
+        return bf_err_set(err, BF_ERR_REJECT, "unsigned",
+                          "the record has no bf_signature");
+    if (bf_signature_parse(text, sig, err))
+        return -1;
+    if (sig->purpose != purpose)
+        return bf_err_set(err, BF_ERR_REJECT, "wrong_purpose",
+                          "signed as %s, but the topic is for %s",
+                          bf_purpose_name(sig->purpose),
+                          bf_purpose_name(purpose));
+    return 0;
+}
+
+int bf_verify(struct bf_verifier *verifier, enum bf_purpose purpose,
+              const struct bf_record *rec, struct bf_slice workspace,
+              int64_t now_ms, struct bf_err *err)
+{
+    unsigned char node[BF_HASH_SIZE];
+    struct bf_verify_key key;
+    struct bf_signature sig = {0};
+
+    if (verify_read(rec, purpose, &sig, err))
+        return -1;
+    if (!verifier->find(verifier->arg, purpose, sig.key_id, workspace, &key))
+        return bf_err_set(err, BF_ERR_REJECT, "unknown_key",
+                          "key %s may not sign this", sig.key_id);
+    if (sig.created_ms - (int64_t)BF_CLOCK_AHEAD_MS > now_ms)
+        return bf_err_set(err, BF_ERR_REJECT, "created_ahead",
+                          "signed more than 5 minutes in the future");
+    bf_leaf(purpose, rec, node);
+    path_root(&sig, node);
+    return verify_statement(verifier, &sig, &key, node, err);
+}
