@@ -10,8 +10,6 @@
 #include "schemas/err.h"
 
 #define MS_PER_S 1000
-#define YEAR_0_MS INT64_C(-62167219200000)
-#define YEAR_9999_END_MS INT64_C(253402300799999)
 
 /*
  * One of the two process-wide states of this layer (the other is the log):
@@ -67,39 +65,6 @@ void bf_clock_fake_advance(int64_t ms)
 void bf_clock_real(void)
 {
     atomic_store(&clock_state.fake, false);
-}
-
-static void put_digits(char *out, int value, int digits)
-{
-    for (int i = digits - 1; i >= 0; i--) {
-        out[i] = (char)('0' + value % 10);
-        value /= 10;
-    }
-}
-
-void bf_clock_rfc3339(int64_t unix_ms, char out[static BF_RFC3339_LEN])
-{
-    struct tm tm;
-    time_t seconds;
-    int ms;
-
-    if (unix_ms < YEAR_0_MS)
-        unix_ms = YEAR_0_MS;
-    if (unix_ms > YEAR_9999_END_MS)
-        unix_ms = YEAR_9999_END_MS;
-    ms = (int)(unix_ms % MS_PER_S);
-    if (ms < 0)
-        ms += MS_PER_S;
-    seconds = (time_t)((unix_ms - ms) / MS_PER_S);
-    gmtime_r(&seconds, &tm);
-    memcpy(out, "0000-00-00T00:00:00.000Z", BF_RFC3339_LEN);
-    put_digits(out, tm.tm_year + 1900, 4);
-    put_digits(out + 5, tm.tm_mon + 1, 2);
-    put_digits(out + 8, tm.tm_mday, 2);
-    put_digits(out + 11, tm.tm_hour, 2);
-    put_digits(out + 14, tm.tm_min, 2);
-    put_digits(out + 17, tm.tm_sec, 2);
-    put_digits(out + 20, ms, 3);
 }
 
 /* A reader over the text: each take_ either consumes or says no. */

@@ -8,11 +8,13 @@
 
 #include <stdint.h>
 
+#include "schemas/time.h"
+
 struct bf_err;
 struct bf_slice;
 
 /* Bytes of "2026-05-09T07:29:33.186Z" with its NUL. */
-#define BF_RFC3339_LEN 25
+#define BF_RFC3339_LEN BF_TIME_SIZE
 
 /* Milliseconds since 1970-01-01T00:00:00Z; may jump. For people and records. */
 int64_t bf_now_ms(void);
@@ -21,15 +23,16 @@ int64_t bf_now_ms(void);
 int64_t bf_mono_ms(void);
 int64_t bf_mono_us(void);
 
-/*
- * RFC 3339, UTC, always three decimals. A time outside the years 0 to 9999 is
- * written as the nearest one inside: four digits is all that the format has.
- */
-void bf_clock_rfc3339(int64_t unix_ms, char out[static BF_RFC3339_LEN]);
+/* The wire's form (schemas/time.h), under this module's name. */
+static inline void bf_clock_rfc3339(int64_t unix_ms, char out[BF_RFC3339_LEN])
+{
+    bf_time_format(unix_ms, out);
+}
 
 /*
- * Any RFC 3339 date-time with seconds from 00 to 59; decimals after the third
- * are cut off. REJECT "bad_time" for everything else.
+ * What people and other programs send: any RFC 3339 date-time, with an offset
+ * too, seconds from 00 to 59; decimals after the third are cut off. REJECT
+ * "bad_time" for everything else. The wire itself is stricter: schemas/time.h.
  */
 int bf_clock_parse(struct bf_slice text, int64_t *ret_unix_ms,
                    struct bf_err *err);

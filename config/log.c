@@ -10,6 +10,7 @@
 #include "config/clock.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
+#include "schemas/utf8.h"
 
 #define LINE_BYTES 4096
 #define TAIL_BYTES 24    /* for the truncation mark and a line's end */
@@ -174,35 +175,6 @@ static void puts_(struct line *line, const char *str)
     put(line, str, strlen(str));
 }
 
-/* Bytes of the UTF-8 character at the start (RFC 3629 §4); 0: it is none. */
-static size_t char_len(const char *at, size_t left)
-{
-    const unsigned char *c = (const unsigned char *)at;
-    unsigned char low = 0x80, high = 0xbf;
-    size_t len;
-
-    if (c[0] < 0x80)
-        return 1;
-    if (c[0] < 0xc2 || c[0] > 0xf4)
-        return 0;
-    len = c[0] < 0xe0 ? 2 : c[0] < 0xf0 ? 3 : 4;
-    if (c[0] == 0xe0)
-        low = 0xa0;
-    else if (c[0] == 0xed)
-        high = 0x9f;
-    else if (c[0] == 0xf0)
-        low = 0x90;
-    else if (c[0] == 0xf4)
-        high = 0x8f;
-    if (left < len || c[1] < low || c[1] > high)
-        return 0;
-    for (size_t i = 2; i < len; i++) {
-        if ((c[i] & 0xc0) != 0x80)
-            return 0;
-    }
-    return len;
-}
-
 /* C0, DEL and C1: what a terminal might obey. */
 static bool is_control(const char *at, size_t len)
 {
@@ -210,6 +182,19 @@ static bool is_control(const char *at, size_t len)
 
     return (len == 1 && (c[0] < 0x20 || c[0] == 0x7f)) ||
            (len == 2 && c[0] == 0xc2 && c[1] < 0xa0);
+}
+
+/* Bytes that are no UTF-8: one U+FFFD, or as they are in hex. */
+static void put_broken(struct line *line, const char *at, size_t len)
+{
+    char text[8];
+
+    if (line->json)
+        puts_(line, "\\ufffd");
+    for (size_t i = 0; i < len && !line->json; i++) {
+        snprintf(text, sizeof(text), "\\x%02x", (unsigned char)at[i]);
+        puts_(line, text);
+    }
 }
 
 static void put_escape(struct line *line, const char *at, size_t len)
@@ -223,8 +208,6 @@ static void put_escape(struct line *line, const char *at, size_t len)
         snprintf(text, sizeof(text), "\\n");
     else if (len == 1 && *at == '\t')
         snprintf(text, sizeof(text), "\\t");
-    else if (len == 0)
-        snprintf(text, sizeof(text), line->json ? "\\ufffd" : "\\x%02x", c[0]);
     else
         snprintf(text, sizeof(text), line->json ? "\\u%04x" : "\\x%02x",
                  c[len - 1]);
@@ -234,15 +217,19 @@ static void put_escape(struct line *line, const char *at, size_t len)
 /* What stands between quotes; a character fits whole or not at all. */
 static void put_escaped(struct line *line, struct bf_slice str)
 {
-    size_t len;
+    while (str.len > 0 && !line->full) {
+        bool ok;
+        size_t len = bf_utf8_next(str, &ok);
 
-    for (size_t i = 0; i < str.len && !line->full; i += len ? len : 1) {
-        len = char_len(str.ptr + i, str.len - i);
-        if (len == 0 || is_control(str.ptr + i, len) || str.ptr[i] == '"' ||
-            str.ptr[i] == '\\')
-            put_escape(line, str.ptr + i, len);
+        if (!ok)
+            put_broken(line, str.ptr, len);
+        else if (is_control(str.ptr, len) || *str.ptr == '"' ||
+                 *str.ptr == '\\')
+            put_escape(line, str.ptr, len);
         else
-            put(line, str.ptr + i, len);
+            put(line, str.ptr, len);
+        str.ptr += len;
+        str.len -= len;
     }
 }
 
@@ -264,16 +251,10 @@ static void put_key(struct line *line, const char *key)
     puts_(line, line->json ? "\":" : "=");
 }
 
-/* At most VALUE_BYTES of it, cut between characters. */
 static struct bf_slice shortened(struct line *line, struct bf_slice str)
 {
-    if (str.len <= VALUE_BYTES)
-        return str;
-    line->cut = true;
-    str.len = VALUE_BYTES;
-    for (int i = 0; i < 3 && (str.ptr[str.len] & 0xc0) == 0x80; i++)
-        str.len--;
-    return str;
+    line->cut = line->cut || str.len > VALUE_BYTES;
+    return bf_utf8_cut(str, VALUE_BYTES);
 }
 
 /* A field that is no string: whole or not at all. */
