@@ -15,20 +15,11 @@
 #define NAME_MAX_BYTES 64
 #define ORIGIN "signer"
 
-struct bf_signer {
+struct bf_signing_key {
+    struct bf_signer signer; /* what the outside sees; key is this */
     char id[BF_KEY_ID_SIZE];
-    struct bf_secret *key; /* crypto_sign_SECRETKEYBYTES */
+    struct bf_secret *secret; /* crypto_sign_SECRETKEYBYTES */
 };
-
-void bf_keys_id(const unsigned char public_key[32],
-                char out[static BF_KEY_ID_SIZE])
-{
-    unsigned char hash[16];
-
-    crypto_generichash(hash, sizeof(hash), public_key,
-                       crypto_sign_PUBLICKEYBYTES, NULL, 0);
-    sodium_bin2hex(out, BF_KEY_ID_SIZE, hash, BF_KEY_ID_LEN / 2);
-}
 
 /* ---- reading a ring ------------------------------------------------------ */
 
@@ -73,42 +64,41 @@ bool bf_keyring_find_key(void *arg, enum bf_purpose purpose, const char *key_id,
     return true;
 }
 
-struct bf_signer *bf_keyring_signer(const struct bf_keyring *ring,
-                                    enum bf_purpose purpose)
+const struct bf_signer *bf_keyring_signer(const struct bf_keyring *ring,
+                                          enum bf_purpose purpose)
 {
     bf_assert((unsigned)purpose < BF_PURPOSES);
-    return ring->signers[purpose];
+    return ring->signers[purpose] ? &ring->signers[purpose]->signer : NULL;
 }
 
-const char *bf_signer_id(const struct bf_signer *signer)
+/* A bf_sign_fn. */
+static int sign_with(void *key, const unsigned char *bytes, size_t len,
+                     unsigned char ret_signature[BF_SIGNATURE_SIZE],
+                     struct bf_err *err)
 {
-    return signer->id;
+    const struct bf_signing_key *signing = key;
+    struct bf_slice secret = bf_secret_reveal(signing->secret, ORIGIN);
+
+    (void)err;
+    crypto_sign_detached(ret_signature, NULL, bytes, len,
+                         (const unsigned char *)secret.ptr);
+    return 0;
 }
 
 void bf_sign(const struct bf_signer *signer, struct bf_slice bytes,
              unsigned char out[static BF_SIGNATURE_SIZE])
 {
-    struct bf_slice key = bf_secret_reveal(signer->key, ORIGIN);
-
-    crypto_sign_detached(out, NULL, (const unsigned char *)bytes.ptr, bytes.len,
-                         (const unsigned char *)key.ptr);
+    bf_assert(signer->sign == sign_with);
+    sign_with(signer->key, (const unsigned char *)bytes.ptr, bytes.len, out,
+              NULL);
 }
 
-int bf_signer_sign(void *key, const unsigned char *bytes, size_t len,
-                   unsigned char ret_signature[BF_SIGNATURE_SIZE],
-                   struct bf_err *err)
+static void signing_key_free(struct bf_signing_key *key)
 {
-    (void)err;
-    bf_sign(key, (struct bf_slice){(const char *)bytes, len}, ret_signature);
-    return 0;
-}
-
-static void signer_free(struct bf_signer *signer)
-{
-    if (!signer)
+    if (!key)
         return;
-    bf_secret_free(signer->key);
-    free(signer);
+    bf_secret_free(key->secret);
+    free(key);
 }
 
 void bf_keyring_free(struct bf_keyring *ring)
@@ -116,7 +106,7 @@ void bf_keyring_free(struct bf_keyring *ring)
     if (!ring)
         return;
     for (size_t i = 0; i < BF_PURPOSES; i++)
-        signer_free(ring->signers[i]);
+        signing_key_free(ring->signers[i]);
     free(ring->keys);
     free(ring->text);
     free(ring);
@@ -155,9 +145,9 @@ struct scratch {
     unsigned char secret[crypto_sign_SECRETKEYBYTES];
 };
 
-static int fill_signer(struct bf_signer *signer, enum bf_purpose purpose,
-                       const char *path, struct scratch *scratch,
-                       struct bf_err *err)
+static int fill_key(struct bf_signing_key *key, enum bf_purpose purpose,
+                    const char *path, struct scratch *scratch,
+                    struct bf_err *err)
 {
     unsigned char public_key[crypto_sign_PUBLICKEYBYTES];
     char id[BF_KEY_ID_SIZE];
@@ -170,35 +160,36 @@ static int fill_signer(struct bf_signer *signer, enum bf_purpose purpose,
                    scratch->seed, err))
         return bf_err_prefix(err, "%.150s", path);
     crypto_sign_seed_keypair(public_key, scratch->secret, scratch->seed);
-    bf_keys_id(public_key, id);
-    if (strcmp(id, signer->id) != 0)
+    bf_key_id(public_key, id);
+    if (strcmp(id, key->id) != 0)
         return bf_err_set(err, BF_ERR_REJECT, "bad_key",
                           "%.150s holds the key %s", path, id);
-    signer->key = bf_secret_new(
+    key->secret = bf_secret_new(
         (struct bf_slice){(char *)scratch->secret, sizeof(scratch->secret)},
         ORIGIN, err);
-    return signer->key ? 0 : -1;
+    return key->secret ? 0 : -1;
 }
 
-static struct bf_signer *load_signer(const char *dir, enum bf_purpose purpose,
-                                     const char *id, struct bf_err *err)
+static struct bf_signing_key *load_key(const char *dir, enum bf_purpose purpose,
+                                       const char *id, struct bf_err *err)
 {
-    struct bf_signer *signer = calloc(1, sizeof(*signer));
+    struct bf_signing_key *key = calloc(1, sizeof(*key));
     struct scratch *scratch = sodium_malloc(sizeof(*scratch));
     char name[NAME_MAX_BYTES], path[4096];
 
     snprintf(name, sizeof(name), "%s.%s.key", bf_purpose_name(purpose), id);
-    if (!signer || !scratch) {
+    if (!key || !scratch) {
         bf_err_oom(err);
     } else if (bf_keys_path(path, sizeof(path), dir, name, err) == 0) {
-        snprintf(signer->id, sizeof(signer->id), "%s", id);
-        if (fill_signer(signer, purpose, path, scratch, err) == 0) {
+        snprintf(key->id, sizeof(key->id), "%s", id);
+        if (fill_key(key, purpose, path, scratch, err) == 0) {
             sodium_free(scratch);
-            return signer;
+            key->signer = (struct bf_signer){purpose, key->id, sign_with, key};
+            return key;
         }
     }
     sodium_free(scratch);
-    signer_free(signer);
+    signing_key_free(key);
     return NULL;
 }
 
@@ -302,7 +293,7 @@ static int load_purpose(struct bf_keyring *ring, const char *dir,
                           "the %s key %s is to sign, but %.100s/trusted does "
                           "not trust it",
                           bf_purpose_name(purpose), chosen->id, dir);
-    ring->signers[purpose] = load_signer(dir, purpose, chosen->id, err);
+    ring->signers[purpose] = load_key(dir, purpose, chosen->id, err);
     return ring->signers[purpose] ? 0 : -1;
 }
 

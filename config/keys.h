@@ -28,7 +28,6 @@
 
 struct bf_err;
 struct bf_keyring;
-struct bf_signer;
 
 #define BF_KEYS_MAX 4096
 
@@ -73,17 +72,16 @@ bool bf_trusted_allows(const struct bf_trusted *key, struct bf_slice workspace);
 bool bf_keyring_find_key(void *arg, enum bf_purpose purpose, const char *key_id,
                          struct bf_slice workspace, struct bf_verify_key *ret);
 
-/* NULL: this directory has no private key of that purpose. */
-struct bf_signer *bf_keyring_signer(const struct bf_keyring *ring,
-                                    enum bf_purpose purpose);
-const char *bf_signer_id(const struct bf_signer *signer);
+/*
+ * For bf_sign_tree(); borrowed from the ring. NULL: this directory has no
+ * private key of that purpose.
+ */
+const struct bf_signer *bf_keyring_signer(const struct bf_keyring *ring,
+                                          enum bf_purpose purpose);
+
+/* One signature; any bf_signer of a ring, which cannot fail. */
 void bf_sign(const struct bf_signer *signer, struct bf_slice bytes,
              unsigned char out[static BF_SIGNATURE_SIZE]);
-
-/* A bf_sign_fn; key is a struct bf_signer *. Always 0. */
-int bf_signer_sign(void *key, const unsigned char *bytes, size_t len,
-                   unsigned char ret_signature[BF_SIGNATURE_SIZE],
-                   struct bf_err *err);
 
 /*
  * The following change a directory: under its lock, atomically and durably.

@@ -168,7 +168,7 @@ static void make_pair(struct pair *pair)
     crypto_sign_seed_keypair(pair->public_key, pair->secret, pair->seed);
     sodium_bin2base64(pair->seed_text, sizeof(pair->seed_text), pair->seed,
                       sizeof(pair->seed), sodium_base64_VARIANT_ORIGINAL);
-    bf_keys_id(pair->public_key, pair->id);
+    bf_key_id(pair->public_key, pair->id);
 }
 
 static int trust_pair(const char *dir, int dir_fd, const struct pair *pair,

@@ -8,15 +8,14 @@
 
 #define BF_TRUSTED_FILE_MAX (4U << 20) /* bytes */
 
+struct bf_signing_key;
+
 struct bf_keyring {
     char *text; /* the trusted file; slices of keys point into it */
     struct bf_trusted *keys;
     size_t count;
-    struct bf_signer *signers[BF_PURPOSES]; /* NULL: none */
+    struct bf_signing_key *signers[BF_PURPOSES]; /* NULL: none */
 };
-
-void bf_keys_id(const unsigned char public_key[32],
-                char out[static BF_KEY_ID_SIZE]);
 
 /* Any purpose, revoked too; NULL: not in the file. */
 struct bf_trusted *bf_keyring_by_id(const struct bf_keyring *ring,

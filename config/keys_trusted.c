@@ -54,7 +54,7 @@ static int read_public(struct bf_slice word, struct bf_trusted *ret,
         return bad(err, "a public key must be 32 bytes in base64");
     if (!crypto_core_ed25519_is_valid_point(ret->public_key))
         return bad(err, "these 32 bytes are no Ed25519 public key");
-    bf_keys_id(ret->public_key, ret->id);
+    bf_key_id(ret->public_key, ret->id);
     return 0;
 }
 

@@ -90,7 +90,7 @@ static void test_known_vector(void **state)
     char hex[2 * BF_SIGNATURE_SIZE + 1], name[64], id[BF_KEY_ID_SIZE];
     const struct bf_trusted *key;
     struct bf_err err = {0};
-    struct bf_signer *signer;
+    const struct bf_signer *signer;
 
     (void)state;
     ring = bf_keyring_parse(bf_slice_str("job ed25519 " PUBLIC_B64), NULL);
@@ -109,7 +109,7 @@ static void test_known_vector(void **state)
     bf_sign(signer, bf_slice_str("\x72"), signature);
     sodium_bin2hex(hex, sizeof(hex), signature, sizeof(signature));
     assert_string_equal(hex, signature_hex);
-    key = bf_keyring_find(ring, BF_PURPOSE_JOB, bf_signer_id(signer));
+    key = bf_keyring_find(ring, BF_PURPOSE_JOB, signer->key_id);
     assert_non_null(key);
     assert_int_equal(key->line, 3);
     assert_true(bf_slice_is(key->comment, "the gateway"));
@@ -206,7 +206,7 @@ static void test_generate_sign_revoke(void **state)
     bf_autokeyring struct bf_keyring *ring = NULL, *after = NULL;
     char id[BF_KEY_ID_SIZE], name[64], text[1000], seed[100];
     unsigned char signature[BF_SIGNATURE_SIZE];
-    struct bf_signer *signer;
+    const struct bf_signer *signer;
     struct bf_err err = {0};
     struct stat st;
 
@@ -220,10 +220,10 @@ static void test_generate_sign_revoke(void **state)
     if (!ring)
         fail_msg("%s", err.msg);
     signer = bf_keyring_signer(ring, BF_PURPOSE_JOB);
-    assert_string_equal(bf_signer_id(signer), id);
-    assert_int_equal(
-        bf_signer_sign(signer, (const unsigned char *)"x", 1, signature, &err),
-        0);
+    assert_string_equal(signer->key_id, id);
+    assert_int_equal(signer->sign(signer->key, (const unsigned char *)"x", 1,
+                                  signature, &err),
+                     0);
     assert_int_equal(
         crypto_sign_verify_detached(signature, (const unsigned char *)"x", 1,
                                     bf_keyring_at(ring, 0)->public_key),
@@ -270,15 +270,15 @@ static void test_which_key_signs(void **state)
     }
     want = strcmp(ids[1], ids[2]) > 0 ? ids[1] : ids[2];
     ring = bf_keyring_load(dir, NULL);
-    assert_string_equal(
-        bf_signer_id(bf_keyring_signer(ring, BF_PURPOSE_RESULT)), want);
+    assert_string_equal(bf_keyring_signer(ring, BF_PURPOSE_RESULT)->key_id,
+                        want);
     bf_keyring_free(ring);
 
     snprintf(text, sizeof(text), "%s\n", ids[0]);
     write_file("result.signing", text, 0644);
     ring = bf_keyring_load(dir, NULL);
-    assert_string_equal(
-        bf_signer_id(bf_keyring_signer(ring, BF_PURPOSE_RESULT)), ids[0]);
+    assert_string_equal(bf_keyring_signer(ring, BF_PURPOSE_RESULT)->key_id,
+                        ids[0]);
     bf_keyring_free(ring);
 
     assert_int_equal(bf_keyring_revoke(dir, ids[0], NULL), 0);
