@@ -32,6 +32,22 @@ int bf_slice_u64(struct bf_slice s, uint64_t max, uint64_t *ret)
     return 0;
 }
 
+size_t bf_slice_split(struct bf_slice s, char sep, struct bf_slice *fields,
+                      size_t max)
+{
+    size_t n = 0, start = 0;
+
+    for (size_t i = 0; i <= s.len; i++) {
+        if (i < s.len && s.ptr[i] != sep)
+            continue;
+        if (n == max)
+            return max + 1;
+        fields[n++] = (struct bf_slice){s.ptr + start, i - start};
+        start = i + 1;
+    }
+    return n;
+}
+
 void bf_buf_release(struct bf_buf *buf)
 {
     free(buf->data);

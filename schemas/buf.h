@@ -52,6 +52,13 @@ int bf_slice_cmp(struct bf_slice a, struct bf_slice b);
  */
 int bf_slice_u64(struct bf_slice s, uint64_t max, uint64_t *ret);
 
+/*
+ * Cut s at every sep into at most max fields, empty ones too. Their number, or
+ * max + 1 when there would be more.
+ */
+size_t bf_slice_split(struct bf_slice s, char sep, struct bf_slice *fields,
+                      size_t max);
+
 /* Growing bytes; data is NUL-terminated whenever it is not NULL. */
 struct bf_buf {
     char *data;

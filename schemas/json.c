@@ -105,6 +105,90 @@ bool bf_json_is_strings(const json_t *object)
     return true;
 }
 
+void bf_json_begin(struct bf_json_in *in, const json_t *object,
+                   const char *code, struct bf_err *err)
+{
+    *in = (struct bf_json_in){.object = object, .code = code, .err = err};
+}
+
+void bf_json_get_fail(struct bf_json_in *in, const char *name, const char *rule)
+{
+    if (!in->failed)
+        bf_err_set(in->err, BF_ERR_REJECT, in->code, "%s %s", name, rule);
+    in->failed = true;
+}
+
+/* A member that is there; NULL after having said that it is not. */
+static const json_t *json_get(struct bf_json_in *in, const char *name)
+{
+    const json_t *value = json_object_get(in->object, name);
+
+    if (value)
+        in->nread++;
+    else
+        bf_json_get_fail(in, name, "is missing");
+    return value;
+}
+
+int64_t bf_json_get_int(struct bf_json_in *in, const char *name, int64_t min,
+                        int64_t max)
+{
+    const json_t *value = json_get(in, name);
+    json_int_t number = json_integer_value(value);
+
+    if (json_is_integer(value) && number >= min && number <= max)
+        return number;
+    if (value)
+        bf_json_get_fail(in, name, "is not a number, or out of range");
+    return 0;
+}
+
+struct bf_slice bf_json_get_text(struct bf_json_in *in, const char *name)
+{
+    const json_t *value = json_get(in, name);
+
+    if (value && !json_is_string(value))
+        bf_json_get_fail(in, name, "is not a string");
+    return bf_json_slice(value);
+}
+
+struct bf_slice bf_json_get_maybe(struct bf_json_in *in, const char *name)
+{
+    if (!json_is_null(json_object_get(in->object, name)))
+        return bf_json_get_text(in, name);
+    in->nread++;
+    return (struct bf_slice){NULL, 0};
+}
+
+int64_t bf_json_get_time(struct bf_json_in *in, const char *name)
+{
+    struct bf_slice text = bf_json_get_text(in, name);
+    int64_t unix_ms = 0;
+
+    if (text.ptr && bf_time_parse(text, &unix_ms))
+        bf_json_get_fail(in, name, "is not YYYY-MM-DDTHH:MM:SS.mmmZ");
+    return unix_ms;
+}
+
+const json_t *bf_json_get_object(struct bf_json_in *in, const char *name,
+                                 bool maybe)
+{
+    const json_t *value = json_get(in, name);
+
+    if (json_is_object(value))
+        return value;
+    if (value && !(maybe && json_is_null(value)))
+        bf_json_get_fail(in, name, "is not an object");
+    return NULL;
+}
+
+int bf_json_end(struct bf_json_in *in)
+{
+    if (in->nread != json_object_size(in->object))
+        bf_json_get_fail(in, "a member", "has an unknown name");
+    return in->failed ? -1 : 0;
+}
+
 /* The escape of one byte, or "" when it stands as itself. */
 static const char *json_escape_of(unsigned char c, char scratch[8])
 {

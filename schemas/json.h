@@ -28,6 +28,35 @@ BF_DEFINE_CLEANUP(bf_json_decrefp_, json_t *, json_decref)
 /* The bytes of a string; ptr NULL when it is absent or no string. */
 struct bf_slice bf_json_slice(const json_t *string);
 
+/*
+ * Reads the members of an object that has exactly these: keeps the first thing
+ * that is wrong, so that only bf_json_end() needs a check. What cannot be read
+ * is 0, NULL or a slice with ptr NULL.
+ */
+struct bf_json_in {
+    const json_t *object;
+    const char *code; /* of every REJECT */
+    struct bf_err *err;
+    size_t nread;
+    bool failed;
+};
+
+void bf_json_begin(struct bf_json_in *in, const json_t *object,
+                   const char *code, struct bf_err *err);
+int64_t bf_json_get_int(struct bf_json_in *in, const char *name, int64_t min,
+                        int64_t max);
+struct bf_slice bf_json_get_text(struct bf_json_in *in, const char *name);
+struct bf_slice bf_json_get_maybe(struct bf_json_in *in, const char *name);
+int64_t bf_json_get_time(struct bf_json_in *in, const char *name);
+/* NULL stands for null, too, if that may stand. */
+const json_t *bf_json_get_object(struct bf_json_in *in, const char *name,
+                                 bool maybe);
+/* Something else is wrong: what is "<name> <rule>". */
+void bf_json_get_fail(struct bf_json_in *in, const char *name,
+                      const char *rule);
+/* 0 when all went well and every member was read, else -1. */
+int bf_json_end(struct bf_json_in *in);
+
 /* Does every member have a string for its value? */
 bool bf_json_is_strings(const json_t *object);
 

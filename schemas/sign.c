@@ -229,23 +229,6 @@ static int signature_bad(struct bf_err *err, const char *what)
                       what);
 }
 
-/* Exactly SIGN_FIELDS fields with dots between them. */
-static int signature_split(struct bf_slice text,
-                           struct bf_slice fields[SIGN_FIELDS])
-{
-    size_t n = 0, start = 0;
-
-    for (size_t i = 0; i <= text.len; i++) {
-        if (i < text.len && text.ptr[i] != '.')
-            continue;
-        if (n == SIGN_FIELDS)
-            return -1;
-        fields[n++] = (struct bf_slice){text.ptr + start, i - start};
-        start = i + 1;
-    }
-    return n == SIGN_FIELDS ? 0 : -1;
-}
-
 static int signature_base64(struct bf_slice text, unsigned char *out,
                             size_t max, size_t *ret_len)
 {
@@ -293,7 +276,8 @@ int bf_signature_parse(struct bf_slice text, struct bf_signature *ret,
     struct bf_signature sig = {0};
     int purpose;
 
-    if (!text.ptr || text.len > BF_MAX_HEADER || signature_split(text, fields))
+    if (!text.ptr || text.len > BF_MAX_HEADER ||
+        bf_slice_split(text, '.', fields, SIGN_FIELDS) != SIGN_FIELDS)
         return signature_bad(err, "not eight fields");
     if (!bf_slice_is(fields[0], "v1"))
         return signature_bad(err, "unknown version");

@@ -46,14 +46,14 @@ struct bf_entry {
     enum bf_lane lane;
     bool tombstone;
     uint64_t seq;
-    int64_t offset;            /* r: the job's; f: the range's first */
+    int64_t offset;            /* r: the job's; f: the range's first one */
     struct bf_slice workspace; /* r, f, c */
     struct bf_slice job;       /* r, c/…/job */
     struct bf_slice batch;     /* c/…/batch */
     union {
         struct {
             int64_t base;
-            const unsigned char *map; /* BF_MAP_BYTES */
+            const unsigned char *map; /* BF_MAP_BYTES; NULL: all clear */
             struct bf_slice host, txn_id;
             uint32_t pid;
             int64_t at_ms;
@@ -89,10 +89,17 @@ struct bf_entry {
 void bf_entry_release(struct bf_entry *entry);
 #define bf_autoentry bf_cleanup(bf_entry_release)
 
-/* Fill an initialised record: key, value (or tombstone), headers. */
+/*
+ * Fill an initialised record: key, value (or tombstone), headers, all of them
+ * copies. Of a tombstone only what its key says counts. The shard is the
+ * record's partition. REJECT "too_large" for a handle that would not fit.
+ */
 int bf_entry_build(const struct bf_entry *entry, const char *fleet,
                    int64_t now_ms, struct bf_record *rec, struct bf_err *err);
-/* REJECT "bad_state" names the member. rec outlives the entry. */
+/*
+ * REJECT "bad_state" names the member; *ret untouched then. rec outlives the
+ * entry.
+ */
 int bf_entry_parse(const struct bf_record *rec, struct bf_entry *ret,
                    struct bf_err *err);
 
