@@ -263,7 +263,6 @@ void bf_settings_free(struct bf_settings *settings)
 }
 
 /* The defaults that stand in the table; the computed ones come last. */
-/* NOLINTBEGIN(clang-analyzer-unix.Malloc): clang 14 overlooks the clean-up */
 static struct bf_settings *new_plain(struct bf_err *err)
 {
     bf_autosettings struct bf_settings *settings = calloc(1, sizeof(*settings));
@@ -286,7 +285,6 @@ static struct bf_settings *new_plain(struct bf_err *err)
     }
     return bf_take(settings);
 }
-/* NOLINTEND(clang-analyzer-unix.Malloc) */
 
 static const char *default_run_dir(char *out, size_t size)
 {
@@ -735,7 +733,7 @@ int bf_settings_load(struct bf_settings **ret, enum bf_program program,
     }
     settings = new_plain(err);
     if (!settings || read_sources(&flags, settings, err))
-        return -1; /* NOLINT(clang-analyzer-unix.Malloc): freed on leaving */
+        return -1;
     *ret = bf_take(settings);
     return 0;
 }
