@@ -51,11 +51,13 @@ class RunnerTest(unittest.TestCase):
 
     ARGUMENTS: Sequence[str] = ("--preload", "none")
     runner: Runner
+    before: set[int]
 
     @classmethod
     def setUpClass(cls) -> None:
         # Whatever a runner failed to kill becomes our child, and is found.
         procs.adopt_orphans()
+        cls.before = set(procs.children(threading.get_native_id()))
         cls.runner = Runner(cls.ARGUMENTS)
         cls.addClassCleanup(cls._stop)
         cls.runner.wait_ready()
@@ -64,7 +66,7 @@ class RunnerTest(unittest.TestCase):
     def _stop(cls) -> None:
         status = cls.runner.close()
         assert status == 0, f"the runner exited with {status}"
-        left = procs.children(threading.get_native_id())
+        left = set(procs.children(threading.get_native_id())) - cls.before
         assert not left, f"left behind: {left}"
 
     def tearDown(self) -> None:
