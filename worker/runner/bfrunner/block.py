@@ -180,11 +180,6 @@ class Call:
 
 
 def _first_parameter(function: Callable[..., Any]) -> str | None:
-    if type(function) is types.FunctionType and not function.__dict__:
-        # As inspect.signature would say, at a hundredth of its time.
-        code = function.__code__
-        known = code.co_argcount + code.co_kwonlyargcount
-        return code.co_varnames[0] if known else None
     try:
         return next(iter(_signature(function).parameters), None)
     except (TypeError, ValueError):

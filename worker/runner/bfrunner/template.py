@@ -22,7 +22,6 @@ import io
 import json
 import os
 import resource
-import signal
 import socket
 import struct
 import sys
@@ -39,8 +38,6 @@ PID = struct.Struct("<cI")
 STATUS = struct.Struct("<cIiQ")
 ORDER_BYTES = 16
 REPLY_BYTES = 96 << 10
-
-_SIGNALS = signal.valid_signals()
 
 # User code may replace these in their modules, for itself.
 _dumps = json.dumps
@@ -99,8 +96,8 @@ def _settle(birth: Birth) -> None:
     procs.close_all_but([birth.control.fileno()])
     options = birth.options
     procs.limit(resource.RLIMIT_AS, options.memory_bytes)
-    for what, value in _limits(options):
-        procs.limit(what, value, resource.RLIM_INFINITY)
+    procs.limit(resource.RLIMIT_CPU, options.cpu_seconds, resource.RLIM_INFINITY)
+    _limit_run(options)
     _fresh_streams()
     _reseed()
     os.chdir(options.workdir)
@@ -110,26 +107,9 @@ def _settle(birth: Birth) -> None:
     preload.stand_in_for_engine()
 
 
-def _limits(options: Options) -> tuple[tuple[int, int], ...]:
-    """For loading, and then for each run; a template that only forks has none,
-    or a run that used up its user's processes would keep it from working."""
-    return (
-        (resource.RLIMIT_CPU, options.cpu_seconds),
-        (resource.RLIMIT_NPROC, options.nproc),
-        (resource.RLIMIT_FSIZE, options.fsize_bytes),
-    )
-
-
-def _lift_limits(options: Options) -> None:
-    for what, _ in _limits(options):
-        hard = resource.getrlimit(what)[1]
-        resource.setrlimit(what, (hard, hard))
-
-
 def _limit_run(options: Options) -> None:
-    for what, value in _limits(options):
-        # One second between SIGXCPU and SIGKILL.
-        procs.limit(what, value, value + (what == resource.RLIMIT_CPU))
+    procs.limit(resource.RLIMIT_NPROC, options.nproc)
+    procs.limit(resource.RLIMIT_FSIZE, options.fsize_bytes)
 
 
 def _fresh_streams() -> None:
@@ -176,7 +156,8 @@ def _load(birth: Birth) -> block.Loaded | None:
         os.dup2(null.fileno(), 1)
         os.dup2(null.fileno(), 2)
     procs.reset_signals()
-    _lift_limits(birth.options)
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
+    resource.setrlimit(resource.RLIMIT_CPU, (hard, hard))
     gc.collect()
     gc.freeze()
     control.send(b'B{"success":true}')
@@ -235,7 +216,8 @@ def _run_main(loaded: block.Loaded, birth: Birth, fds: list[int]) -> None:
     for fd in fds:
         os.close(fd)
     options = birth.options
-    _limit_run(options)
+    if options.cpu_seconds:
+        procs.limit(resource.RLIMIT_CPU, options.cpu_seconds, options.cpu_seconds + 1)
     _reseed()
     head, inputs = shared.request()
     call = block.Call(
@@ -254,7 +236,6 @@ def _run_main(loaded: block.Loaded, birth: Birth, fds: list[int]) -> None:
 
 
 def _answer(shared: area.Mapped, report: dict[str, Any], result: bytes) -> None:
-    # No handler of the user's from here on.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    procs.reset_signals()
     _flush()
     shared.answer(report, result)
