@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "worker" / "runner"), str(ROOT / "tests" / "runner")]
 
 from bfrunner import codec, kinds  # noqa: E402
-from runner_support import RunnerTest, needs  # noqa: E402
+from support import RunnerTest, needs  # noqa: E402
 
 
 def there(value: Any) -> Any:

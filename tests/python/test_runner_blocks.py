@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "worker" / "runner"), str(ROOT / "tests" / "runner")]
 
-from runner_support import IDS, Code, RunnerTest  # noqa: E402
+from support import IDS, Code, RunnerTest  # noqa: E402
 
 VALIDATE = """
 def validate_syntax():
@@ -45,31 +45,6 @@ class CallTest(RunnerTest):
     def test_only_a_first_parameter_named_self_is_passed(self) -> None:
         code = "def run(me, self):\n    return [me, self]\n"
         self.assertEqual(self.value(code, {"me": 1, "self": 2}), [1, 2])
-
-    def test_self_is_found_in_callables_of_any_kind(self) -> None:
-        code = (
-            "import functools\n"
-            "def plain(self, x=1): return [self.get_workflow_context(), x]\n"
-            "def wrap(f):\n"
-            "    @functools.wraps(f)\n"
-            "    def inner(*args, **kwargs): return f(*args, **kwargs)\n"
-            "    return inner\n"
-            "wrapped = wrap(plain)\n"
-            "partial = functools.partial(plain, x=2)\n"
-            "class C:\n"
-            "    def __call__(self, x): return x\n"
-            "callable_ = C()\n"
-            "def only(*, self): return self\n"
-        )
-        for name, inputs, expected in (
-            ("plain", {}, [{"s": 1}, 1]),
-            ("wrapped", {"x": 3}, [{"s": 1}, 3]),
-            ("partial", {}, [{"s": 1}, 2]),
-            ("callable_", {"x": 4}, 4),
-        ):
-            found = self.value(code, inputs, function=name, context={"s": 1})
-            self.assertEqual(found, expected, name)
-        self.failure(code, {"self": 1}, reason="user_error", function="only")
 
     def test_the_context_is_a_copy(self) -> None:
         code = (

@@ -20,7 +20,7 @@ from bfrunner import area, codec, frames, kinds, verdict  # noqa: E402
 from bfrunner.cache import CodeCache  # noqa: E402
 from bfrunner.cli import main, read_block  # noqa: E402
 from bfrunner.text import Capture, clean  # noqa: E402
-from runner_support import Code, procs  # noqa: E402
+from support import Code, procs  # noqa: E402
 
 
 class FrameTest(unittest.TestCase):

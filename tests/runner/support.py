@@ -51,13 +51,11 @@ class RunnerTest(unittest.TestCase):
 
     ARGUMENTS: Sequence[str] = ("--preload", "none")
     runner: Runner
-    before: set[int]
 
     @classmethod
     def setUpClass(cls) -> None:
         # Whatever a runner failed to kill becomes our child, and is found.
         procs.adopt_orphans()
-        cls.before = set(procs.children(threading.get_native_id()))
         cls.runner = Runner(cls.ARGUMENTS)
         cls.addClassCleanup(cls._stop)
         cls.runner.wait_ready()
@@ -66,7 +64,7 @@ class RunnerTest(unittest.TestCase):
     def _stop(cls) -> None:
         status = cls.runner.close()
         assert status == 0, f"the runner exited with {status}"
-        left = set(procs.children(threading.get_native_id())) - cls.before
+        left = procs.children(threading.get_native_id())
         assert not left, f"left behind: {left}"
 
     def tearDown(self) -> None:
