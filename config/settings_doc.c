@@ -16,7 +16,6 @@ static const struct {
     {"keys", "Keys"},
     {"log", "Log"},
     {"worker", "Worker"},
-    {"noop", "The noop backend"},
     {"http", "The http backend"},
     {"local", "The local backend"},
     {"dispatcher", "Dispatcher"},

@@ -160,6 +160,16 @@ struct bf_slice bf_json_get_maybe(struct bf_json_in *in, const char *name)
     return (struct bf_slice){NULL, 0};
 }
 
+struct bf_slice bf_json_get_word(struct bf_json_in *in, const char *name,
+                                 bool (*ok)(struct bf_slice))
+{
+    struct bf_slice text = bf_json_get_text(in, name);
+
+    if (text.ptr && !ok(text))
+        bf_json_get_fail(in, name, "is ill-formed");
+    return text;
+}
+
 int64_t bf_json_get_time(struct bf_json_in *in, const char *name)
 {
     struct bf_slice text = bf_json_get_text(in, name);
@@ -352,13 +362,6 @@ void bf_json_str(struct bf_json_out *out, const char *name, const char *str)
     bf_json_text(out, name, bf_slice_str(str));
 }
 
-void bf_json_raw(struct bf_json_out *out, const char *name,
-                 struct bf_slice json)
-{
-    json_name(out, name);
-    json_raw(out, json.ptr, json.len);
-}
-
 void bf_json_null(struct bf_json_out *out, const char *name)
 {
     json_plain(out, name, "null");
@@ -419,6 +422,44 @@ void bf_json_base64(struct bf_json_out *out, const char *name,
         out->buf->len += size - 1;
     }
     json_raw(out, "\"", 1);
+}
+
+static void json_members(struct bf_json_out *out, const char *name,
+                         const json_t *object)
+{
+    const char *member;
+    json_t *value;
+
+    bf_json_open(out, name, '{');
+    json_object_foreach(json_mutable(object), member, value)
+        bf_json_value(out, member, value);
+    bf_json_close(out, '}');
+}
+
+static void json_elements(struct bf_json_out *out, const char *name,
+                          const json_t *array)
+{
+    bf_json_open(out, name, '[');
+    for (size_t i = 0; i < json_array_size(array); i++)
+        bf_json_value(out, NULL, json_array_get(array, i));
+    bf_json_close(out, ']');
+}
+
+void bf_json_value(struct bf_json_out *out, const char *name,
+                   const json_t *value)
+{
+    if (json_is_object(value))
+        json_members(out, name, value);
+    else if (json_is_array(value))
+        json_elements(out, name, value);
+    else if (json_is_string(value))
+        bf_json_text(out, name, bf_json_slice(value));
+    else if (json_is_integer(value))
+        bf_json_int(out, name, json_integer_value(value));
+    else if (json_is_boolean(value))
+        bf_json_bool(out, name, json_is_true(value));
+    else
+        bf_json_null(out, name);
 }
 
 void bf_json_strings(struct bf_json_out *out, const char *name,

@@ -47,6 +47,9 @@ int64_t bf_json_get_int(struct bf_json_in *in, const char *name, int64_t min,
                         int64_t max);
 struct bf_slice bf_json_get_text(struct bf_json_in *in, const char *name);
 struct bf_slice bf_json_get_maybe(struct bf_json_in *in, const char *name);
+/* Text for which ok() holds. */
+struct bf_slice bf_json_get_word(struct bf_json_in *in, const char *name,
+                                 bool (*ok)(struct bf_slice));
 int64_t bf_json_get_time(struct bf_json_in *in, const char *name);
 /* NULL stands for null, too, if that may stand. */
 const json_t *bf_json_get_object(struct bf_json_in *in, const char *name,
@@ -95,10 +98,6 @@ void bf_json_text(struct bf_json_out *out, const char *name,
                   struct bf_slice text);
 void bf_json_str(struct bf_json_out *out, const char *name, const char *str);
 
-/* Bytes that are JSON already. */
-void bf_json_raw(struct bf_json_out *out, const char *name,
-                 struct bf_slice json);
-
 /* Cut like bf_json_escape(); says whether it was. */
 bool bf_json_text_max(struct bf_json_out *out, const char *name,
                       struct bf_slice text, size_t max);
@@ -115,6 +114,13 @@ void bf_json_time(struct bf_json_out *out, const char *name, int64_t unix_ms);
 
 void bf_json_base64(struct bf_json_out *out, const char *name,
                     const unsigned char *bytes, size_t len);
+
+/*
+ * Any value, objects in their own order; NULL writes null, and so does a real
+ * number, which has no place on the wire.
+ */
+void bf_json_value(struct bf_json_out *out, const char *name,
+                   const json_t *value);
 
 /* An object of strings in its own order; NULL writes null. */
 void bf_json_strings(struct bf_json_out *out, const char *name,

@@ -359,16 +359,6 @@ static const unsigned char *get_map(struct bf_json_in *in, uint32_t width,
     return entry->bytes;
 }
 
-static struct bf_slice get_word(struct bf_json_in *in, const char *name,
-                                bool (*ok)(struct bf_slice))
-{
-    struct bf_slice text = bf_json_get_text(in, name);
-
-    if (text.ptr && !ok(text))
-        bf_json_get_fail(in, name, "is ill-formed");
-    return text;
-}
-
 static struct bf_slice get_maybe(struct bf_json_in *in, const char *name,
                                  bool (*ok)(struct bf_slice))
 {
@@ -394,7 +384,7 @@ static void get_owner(struct bf_json_in *in, struct bf_entry *entry)
         return;
     entry->b.host = bf_json_get_text(&owner, "host");
     entry->b.pid = (uint32_t)bf_json_get_int(&owner, "pid", 0, UINT32_MAX);
-    entry->b.txn_id = get_word(&owner, "txn_id", bf_txn_id_ok);
+    entry->b.txn_id = bf_json_get_word(&owner, "txn_id", bf_txn_id_ok);
     if (bf_json_end(&owner))
         in->failed = true;
 }
@@ -430,8 +420,8 @@ static void get_run_words(struct bf_json_in *in, struct bf_entry *entry)
 static void get_run(struct bf_json_in *in, struct bf_entry *entry)
 {
     get_run_words(in, entry);
-    entry->workspace = get_word(in, "workspace", bf_workspace_ok);
-    entry->job = get_word(in, "job", bf_job_id_ok);
+    entry->workspace = bf_json_get_word(in, "workspace", bf_workspace_ok);
+    entry->job = bf_json_get_word(in, "job", bf_job_id_ok);
     entry->r.generation =
         (uint32_t)bf_json_get_int(in, "generation", 0, UINT32_MAX);
     entry->r.attempt = (uint32_t)bf_json_get_int(in, "attempt", 1, UINT32_MAX);
@@ -488,7 +478,7 @@ static void get_cancel(struct bf_json_in *in, struct bf_entry *entry)
 {
     entry->c.until_ms = get_ms(in, "until_ms");
     get_ends(in, entry);
-    entry->c.control_id = get_word(in, "control_id", bf_job_id_ok);
+    entry->c.control_id = bf_json_get_word(in, "control_id", bf_job_id_ok);
 }
 
 static void get_body(struct bf_json_in *in, struct bf_entry *entry)
