@@ -60,6 +60,12 @@ static const struct {
     {CONSUMERS, "auto.offset.reset", "error"},
     /* A shard is restored when it reaches its end. */
     {CONSUMERS, "enable.partition.eof", "true"},
+    /*
+     * An end of partition is told by the answer to a fetch, and one that is
+     * under way does not learn of a newly assigned partition: at 500 ms, half
+     * a second more until a restored shard is open.
+     */
+    {CONSUMERS, "fetch.wait.max.ms", "100"},
     /* Fewer, and a queue that runs empty waits 1 s for its next fetch. */
     {CONSUMERS, "queued.min.messages", "1000"},
     {GROUP | READ_C, "isolation.level", "read_committed"},

@@ -272,6 +272,10 @@ const struct bf_option bf_options[] = {
      .help = "File to which the backend appends a line per run it starts, for "
              "tests; empty is none."},
 
+    {DURATION(noop.delay_ms, 0, 3600000), .name = "noop.delay",
+     .programs = W, .value = "0ms",
+     .help = "The noop backend answers after up to this long, spread by run."},
+
     {STRING(http.url), .name = "http.url", .programs = W, .value = "",
      .form = &no_url_form,
      .help = "Endpoint of the http backend; required by it."},

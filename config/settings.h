@@ -106,6 +106,10 @@ struct bf_settings {
     } worker;
 
     struct {
+        int64_t delay_ms; /* a run takes up to this long */
+    } noop;
+
+    struct {
         char *url; /* or "" */
         int64_t max_connections;
     } http;

@@ -16,6 +16,7 @@ static const struct {
     {"keys", "Keys"},
     {"log", "Log"},
     {"worker", "Worker"},
+    {"noop", "The noop backend"},
     {"http", "The http backend"},
     {"local", "The local backend"},
     {"dispatcher", "Dispatcher"},

@@ -447,7 +447,7 @@ static int read_block(struct reading *r, const char *name, json_t *value)
     for (size_t i = 0; i < bf_countof(block_members); i++)
         names[i] = block_members[i].name;
     sorted = in_order(value, names);
-    if (keep_text(r, name, sorted, TEXT_BLOCK, BF_MAX_BLOCK))
+    if (keep_text(r, name, sorted, TEXT_BLOCK, r->ctx->max_block_bytes))
         return -1;
     r->in->job.block = bf_slice_str(r->in->texts[TEXT_BLOCK]);
     return 0;
@@ -579,16 +579,16 @@ static int scan_problem(const struct bf_err *err, struct bf_problem *problem)
     return bf_problem_err(problem, BF_PROBLEM_BAD_JSON, NULL, err);
 }
 
-static int scan_body(struct bf_slice body, struct bf_intake *in,
+static int scan_body(struct bf_slice body, size_t max, struct bf_intake *in,
                      struct bf_problem *problem)
 {
     struct bf_err err;
 
     if (bf_scan(body, &in->job.inputs, &in->rest, &err))
         return scan_problem(&err, problem);
-    if (in->job.inputs.len > BF_MAX_INPUTS)
+    if (in->job.inputs.len > max)
         return bf_problem_set(problem, BF_PROBLEM_TOO_LARGE, "inputs",
-                              "inputs: more than %u bytes", BF_MAX_INPUTS);
+                              "inputs: more than %zu bytes", max);
     return 0;
 }
 
@@ -608,7 +608,7 @@ int bf_intake_read(struct bf_slice body, const struct bf_intake_ctx *ctx,
                 .max_attempts = 1,
                 .traceparent = ctx->traceparent},
     };
-    if (scan_body(body, ret, problem) || read_rest(&r)) {
+    if (scan_body(body, ctx->max_inputs_bytes, ret, problem) || read_rest(&r)) {
         bf_intake_release(ret);
         return -1;
     }

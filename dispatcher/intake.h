@@ -25,6 +25,8 @@ struct bf_intake_ctx {
     int64_t now_ms;
     uint32_t default_timeout_ms;
     uint32_t spread;
+    size_t max_inputs_bytes;
+    size_t max_block_bytes;
     struct bf_slice idempotency_key; /* as in the header; ptr NULL: none */
     struct bf_slice traceparent;     /* ptr NULL: none */
     int64_t line;                    /* of an NDJSON upload, from 0; else -1 */

@@ -2,7 +2,7 @@
 
 #include <stdarg.h>
 
-#include <jansson.h>
+#include "schemas/json.h"
 
 static const struct {
     const char *code;
@@ -42,35 +42,24 @@ int bf_problem_err(struct bf_problem *problem, enum bf_problem_code code,
     return bf_problem_set(problem, code, field, "%s", err->msg);
 }
 
-/* A field is the user's word and may have been cut inside a character. */
-static json_t *text_or_question(const char *text)
-{
-    json_t *value = json_string(text);
-
-    return value ? value : json_string("?");
-}
-
 int bf_problem_json(const struct bf_problem *problem, const char *instance,
                     struct bf_buf *out, struct bf_err *err)
 {
-    json_auto_t *doc = NULL;
-    bf_autofree char *text = NULL;
+    struct bf_json_out json;
     char type[96];
 
     snprintf(type, sizeof(type), "urn:blockfleet:problem:%s",
              table[problem->code].code);
-    doc = json_pack("{s:s,s:s,s:i,s:o*}", "type", type, "title",
-                    table[problem->code].title, "status",
-                    (int)table[problem->code].status, "detail",
-                    text_or_question(problem->detail));
-    if (!doc ||
-        (instance &&
-         json_object_set_new(doc, "instance", text_or_question(instance))) ||
-        (problem->field[0] &&
-         json_object_set_new(doc, "field", text_or_question(problem->field))))
-        return bf_err_oom(err);
-    text = json_dumps(doc, JSON_COMPACT);
-    if (!text)
-        return bf_err_oom(err);
-    return bf_buf_adds(out, text, err);
+    bf_json_start(&json, out, err);
+    bf_json_open(&json, NULL, '{');
+    bf_json_str(&json, "type", type);
+    bf_json_str(&json, "title", table[problem->code].title);
+    bf_json_int(&json, "status", table[problem->code].status);
+    bf_json_str(&json, "detail", problem->detail);
+    if (instance)
+        bf_json_str(&json, "instance", instance);
+    if (problem->field[0])
+        bf_json_str(&json, "field", problem->field);
+    bf_json_close(&json, '}');
+    return bf_json_done(&json);
 }

@@ -362,6 +362,13 @@ void bf_json_str(struct bf_json_out *out, const char *name, const char *str)
     bf_json_text(out, name, bf_slice_str(str));
 }
 
+void bf_json_raw(struct bf_json_out *out, const char *name,
+                 struct bf_slice json)
+{
+    json_name(out, name);
+    json_raw(out, json.ptr, json.len);
+}
+
 void bf_json_null(struct bf_json_out *out, const char *name)
 {
     json_plain(out, name, "null");

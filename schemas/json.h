@@ -98,6 +98,10 @@ void bf_json_text(struct bf_json_out *out, const char *name,
                   struct bf_slice text);
 void bf_json_str(struct bf_json_out *out, const char *name, const char *str);
 
+/* Bytes that are JSON already. */
+void bf_json_raw(struct bf_json_out *out, const char *name,
+                 struct bf_slice json);
+
 /* Cut like bf_json_escape(); says whether it was. */
 bool bf_json_text_max(struct bf_json_out *out, const char *name,
                       struct bf_slice text, size_t max);

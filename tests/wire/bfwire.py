@@ -623,7 +623,7 @@ WORKSPACE = rb"[A-Za-z0-9_-]{1,64}"
 HEX128 = rb"[0-9a-f]{32}"
 
 
-def _job_identity(rec: Record) -> Subject:
+def job_identity(rec: Record) -> Subject:
     workspace = _matching(rec, "bf_workspace", WORKSPACE)
     job = _matching(rec, "bf_job", ID)
     generation = number(rec.get("bf_generation"), U32, "bad_record")
@@ -635,7 +635,7 @@ def _job_identity(rec: Record) -> Subject:
 def job_parse(rec: Record) -> Job:
     """WireError's code is a reason: bad_record, unknown_kind or too_large."""
     bad = "bad_record"
-    subject = _job_identity(rec)
+    subject = job_identity(rec)
     if not rec.get("bf_kind"):
         refuse(bad, "bf_kind")
     if rec.get("bf_kind") != b"block":
@@ -1151,7 +1151,7 @@ def result_parse(rec: Record, words: Words | None = None) -> Result:
     bad = "bad_record"
     check_ceilings(rec)
     at_ms = check_common(rec, "result", bad)
-    found = _job_identity(rec)
+    found = job_identity(rec)
     subject = replace(found, attempt=number(rec.get("bf_attempt"), U32, bad, 1))
     if rec.get("ce_id") != subject.event_id("result").encode():
         refuse(bad, "ce_id is not derived")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import bfwire as w
+import jsonschema_rs
 from cloudevents.kafka import KafkaMessage, from_binary
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
@@ -49,23 +50,39 @@ def require(condition: bool, text: str) -> None:
 
 
 @cache
+def schemas() -> dict[str, Json]:
+    """All of them, by $id."""
+    found = [json.loads(path.read_text()) for path in SCHEMAS.glob("*.v1.json")]
+    return {doc["$id"]: doc for doc in found}
+
+
+@cache
 def schema(name: str) -> Draft202012Validator:
     """name: a type of record, or block, or report."""
-    resources = [
-        Resource.from_contents(json.loads(path.read_text()))
-        for path in sorted(SCHEMAS.glob("*.v1.json"))
-    ]
-    registry = Registry().with_resources((r.id() or "", r) for r in resources)
-    contents = registry.contents(f"{BASE}{name}.v1.json")
-    return Draft202012Validator(contents, registry=registry)
+    resources = [(i, Resource.from_contents(doc)) for i, doc in schemas().items()]
+    registry = Registry().with_resources(resources)
+    return Draft202012Validator(schemas()[f"{BASE}{name}.v1.json"], registry=registry)
+
+
+@cache
+def quick_schema(name: str) -> jsonschema_rs.Validator:
+    """The same by another implementation, a hundred times faster."""
+    registry = jsonschema_rs.Registry(list(schemas().items()))
+    contents = schemas()[f"{BASE}{name}.v1.json"]
+    return jsonschema_rs.validator_for(contents, registry=registry)
 
 
 def check_schema(name: str, document: Json) -> None:
-    errors = list(schema(name).iter_errors(document))
-    if errors:
-        first = errors[0]
-        where = "/".join(map(str, first.absolute_path))
-        raise Invalid(f"{name}.v1.json: {where}: {first.message[:300]}")
+    if not quick_schema(name).is_valid(document):
+        raise Invalid(f"{name}.v1.json: {why_not(name, document)}")
+
+
+def why_not(name: str, document: Json) -> str:
+    for error in schema(name).iter_errors(document):
+        where = "/".join(map(str, error.absolute_path))
+        return f"{where}: {error.message[:300]}"
+    first = next(quick_schema(name).iter_errors(document))
+    return f"{first.message[:300]} (but jsonschema accepts it)"
 
 
 def document(kind: str, rec: w.Record) -> Json:

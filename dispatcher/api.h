@@ -1,0 +1,41 @@
+#ifndef BF_DISPATCHER_API_H
+#define BF_DISPATCHER_API_H
+
+/*
+ * The HTTP API: which resource a request means, and what every answer has in
+ * common. Loop thread.
+ */
+
+#include "dispatcher/feed.h"
+#include "dispatcher/http.h"
+#include "dispatcher/outbox.h"
+
+struct bf_api;
+
+/* Everything is borrowed until bf_api_free(). */
+struct bf_api_conf {
+    struct bf_outbox *outbox;
+    struct bf_feed *feed;
+    const struct bf_topics *topics;
+    uint32_t default_timeout_ms;
+    uint32_t spread;
+    size_t max_inputs_bytes;
+    size_t max_block_bytes;
+};
+
+struct bf_api *bf_api_new(const struct bf_api_conf *conf, struct bf_err *err);
+/* After bf_http_free() and bf_outbox_free(). */
+void bf_api_free(struct bf_api *api);
+BF_DEFINE_CLEANUP(bf_api_freep_, struct bf_api *, bf_api_free)
+#define bf_autoapi bf_cleanup(bf_api_freep_)
+
+/* What bf_http_new() wants; its arg is the api. */
+const struct bf_http_ops *bf_api_http_ops(void);
+
+/* Once per turn of the loop, after bf_http_run(). */
+void bf_api_tick(struct bf_api *api);
+
+/* From now on nothing new is accepted; who waits is answered. */
+void bf_api_stop(struct bf_api *api);
+
+#endif

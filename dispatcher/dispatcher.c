@@ -1,0 +1,267 @@
+#include "dispatcher/dispatcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+#include "config/clock.h"
+#include "config/kafka_conf.h"
+#include "config/keys.h"
+#include "config/log.h"
+#include "config/settings.h"
+#include "dispatcher/api.h"
+#include "dispatcher/loop.h"
+
+#define STOP_MS 10000
+#define CONNECTIONS 1024
+#define CONNECTION_IDLE_S 120
+#define QUEUE_BYTES (32U << 20)
+
+struct bf_dispatcher {
+    const struct bf_settings *settings;
+    struct bf_topics topics;
+    struct bf_keyring *keys;
+    struct bf_loop *loop;
+    struct bf_outbox *outbox;
+    struct bf_feed *feed;
+    struct bf_api *api;
+    struct bf_http *http;
+    bool stopping;
+};
+
+/* ---- Kafka's handles ------------------------------------------------------*/
+
+static rd_kafka_conf_t *producer_conf(void *arg, struct bf_err *err)
+{
+    const struct bf_settings *settings = arg;
+    const struct bf_kafka_want want = {.role = BF_KAFKA_PRODUCER};
+
+    return bf_kafka_conf_new(settings, &want, err);
+}
+
+/* Every partition of jobs, batch, state, results and usage at once. */
+static rd_kafka_conf_t *consumer_conf(void *arg, struct bf_err *err)
+{
+    const struct bf_settings *settings = arg;
+    struct bf_kafka_want want = {
+        .role = BF_KAFKA_READER_COMMITTED,
+        .queue_bytes = QUEUE_BYTES,
+        .partitions = 5 * (uint32_t)settings->topics.shards,
+    };
+    uint64_t least =
+        (uint64_t)want.partitions * 4 * BF_KAFKA_PARTITION_MIN_BYTES;
+
+    if (want.queue_bytes < least)
+        want.queue_bytes = least;
+    return bf_kafka_conf_new(settings, &want, err);
+}
+
+static int open_outbox(struct bf_dispatcher *d, struct bf_err *err)
+{
+    const struct bf_signer *signer = bf_keyring_signer(d->keys, BF_PURPOSE_JOB);
+    struct bf_outbox_conf conf = {
+        .kafka = producer_conf,
+        .kafka_arg = (void *)(uintptr_t)d->settings,
+        .topics = &d->topics,
+        .fleet = d->settings->fleet,
+        .signer = signer,
+        .max_inflight_bytes = d->settings->dispatcher.inflight_bytes,
+    };
+
+    if (!signer)
+        return bf_err_set(err, BF_ERR_FATAL, "no_key",
+                          "keys.dir = %s has no private key of purpose job: "
+                          "make one with blockfleet keys new job",
+                          d->settings->keys.dir);
+    d->outbox = bf_outbox_new(&conf, err);
+    return d->outbox ? 0 : -1;
+}
+
+static int open_feed(struct bf_dispatcher *d, struct bf_err *err)
+{
+    const struct bf_feed_conf conf = {
+        .kafka = consumer_conf,
+        .kafka_arg = (void *)(uintptr_t)d->settings,
+        .topics = &d->topics,
+    };
+
+    d->feed = bf_feed_new(&conf, err);
+    return d->feed ? 0 : -1;
+}
+
+/* ---- HTTP -----------------------------------------------------------------*/
+
+static int open_api(struct bf_dispatcher *d, struct bf_err *err)
+{
+    const struct bf_settings *settings = d->settings;
+    const struct bf_api_conf conf = {
+        .outbox = d->outbox,
+        .feed = d->feed,
+        .topics = &d->topics,
+        .default_timeout_ms = (uint32_t)settings->worker.default_timeout_ms,
+        .spread = (uint32_t)settings->topics.spread,
+        .max_inputs_bytes = settings->dispatcher.inputs_bytes,
+        .max_block_bytes = settings->dispatcher.block_bytes,
+    };
+
+    d->api = bf_api_new(&conf, err);
+    return d->api ? 0 : -1;
+}
+
+/* API keys do not exist yet: whoever reaches the port may submit code. */
+static int check_open_door(const struct bf_dispatcher *d, struct bf_err *err)
+{
+    if (!d->settings->dispatcher.anonymous)
+        return bf_err_set(err, BF_ERR_FATAL, "no_api_keys",
+                          "there are no API keys: set dispatcher.anonymous = "
+                          "true to serve requests that carry none");
+    if (!bf_http_is_loopback(d->http))
+        return bf_err_set(err, BF_ERR_FATAL, "open_door",
+                          "dispatcher.listen = %s is no loopback address and "
+                          "there are no API keys: listen on 127.0.0.1",
+                          d->settings->dispatcher.listen);
+    return 0;
+}
+
+/* Whole or not at all: others wait for the file to appear. */
+static int write_port_file(const struct bf_dispatcher *d, struct bf_err *err)
+{
+    const char *path = d->settings->dispatcher.port_file;
+    char partial[4096];
+    FILE *file;
+
+    if (!path[0])
+        return 0;
+    snprintf(partial, sizeof(partial), "%s.part", path);
+    file = fopen(partial, "we");
+    if (!file || fprintf(file, "%s\n", bf_http_address(d->http)) < 0 ||
+        fclose(file) || rename(partial, path))
+        return bf_err_set(err, BF_ERR_FATAL, "port_file",
+                          "dispatcher.port_file = %s: errno %d", path, errno);
+    return 0;
+}
+
+static int open_http(struct bf_dispatcher *d, struct bf_err *err)
+{
+    const struct bf_http_conf conf = {
+        .listen = d->settings->dispatcher.listen,
+        .max_connections = CONNECTIONS,
+        .timeout_s = CONNECTION_IDLE_S,
+        .max_body_bytes = d->settings->dispatcher.max_body_bytes,
+        .ops = bf_api_http_ops(),
+        .arg = d->api,
+    };
+
+    d->http = bf_http_new(&conf, err);
+    if (!d->http || check_open_door(d, err))
+        return -1;
+    return write_port_file(d, err);
+}
+
+/* ---- the loop -------------------------------------------------------------*/
+
+static void on_http(void *arg)
+{
+    struct bf_dispatcher *d = arg;
+
+    bf_http_run(d->http);
+}
+
+static void on_outbox(void *arg)
+{
+    struct bf_dispatcher *d = arg;
+
+    bf_outbox_serve(d->outbox);
+}
+
+static void on_stop(void *arg)
+{
+    struct bf_dispatcher *d = arg;
+
+    d->stopping = true;
+}
+
+static int watch(struct bf_dispatcher *d, struct bf_err *err)
+{
+    return bf_loop_add(d->loop, bf_http_fd(d->http), on_http, d, err) ||
+                   bf_loop_add(d->loop, bf_outbox_fd(d->outbox), on_outbox, d,
+                               err)
+               ? -1
+               : 0;
+}
+
+static void turn(struct bf_dispatcher *d, int max_ms)
+{
+    int timeout_ms = bf_http_timeout_ms(d->http);
+
+    if (timeout_ms < 0 || timeout_ms > max_ms)
+        timeout_ms = max_ms;
+    bf_loop_wait(d->loop, timeout_ms);
+    /* libmicrohttpd's own timers, and what was resumed meanwhile. */
+    bf_http_run(d->http);
+    bf_api_tick(d->api);
+}
+
+/* Everything that was accepted gets its answer, up to a point. */
+static int finish(struct bf_dispatcher *d, struct bf_err *err)
+{
+    int64_t until = bf_mono_ms() + STOP_MS;
+
+    bf_log_info("stopping",
+                bf_kv_int("requests", (int64_t)bf_http_active(d->http)));
+    bf_http_quiesce(d->http);
+    bf_api_stop(d->api);
+    while (bf_http_active(d->http) > 0 && bf_mono_ms() < until)
+        turn(d, 50);
+    if (bf_outbox_drain(
+            d->outbox,
+            (int)(until - bf_mono_ms() > 0 ? until - bf_mono_ms() : 0)))
+        return bf_err_set(err, BF_ERR_RETRY, "not_drained",
+                          "jobs were not reported within %d ms", STOP_MS);
+    return 0;
+}
+
+int bf_dispatcher_run(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
+{
+    if (watch(d, err) || bf_loop_add(d->loop, stop_fd, on_stop, d, err))
+        return -1;
+    bf_log_info("listening", bf_kv_str("address", bf_http_address(d->http)));
+    while (!d->stopping)
+        turn(d, 1000);
+    return finish(d, err);
+}
+
+/* ---- life -----------------------------------------------------------------*/
+
+struct bf_dispatcher *bf_dispatcher_new(const struct bf_settings *settings,
+                                        struct bf_err *err)
+{
+    bf_autodispatcher struct bf_dispatcher *d = calloc(1, sizeof(*d));
+
+    if (!d) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    d->settings = settings;
+    if (bf_topics_init(&d->topics, settings->topics.prefix, err))
+        return NULL;
+    d->keys = bf_keyring_load(settings->keys.dir, err);
+    d->loop = d->keys ? bf_loop_new(err) : NULL;
+    if (!d->loop || open_outbox(d, err) || open_feed(d, err) ||
+        open_api(d, err) || open_http(d, err))
+        return NULL;
+    return bf_take(d);
+}
+
+/* Who calls whom goes first. */
+void bf_dispatcher_free(struct bf_dispatcher *d)
+{
+    if (!d)
+        return;
+    bf_http_free(d->http);
+    bf_outbox_free(d->outbox);
+    bf_api_free(d->api);
+    bf_feed_free(d->feed);
+    bf_loop_free(d->loop);
+    bf_keyring_free(d->keys);
+    free(d);
+}

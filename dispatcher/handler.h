@@ -1,0 +1,46 @@
+#ifndef BF_DISPATCHER_HANDLER_H
+#define BF_DISPATCHER_HANDLER_H
+
+/* What the files behind the API share. Loop thread. */
+
+#include "dispatcher/api.h"
+#include "dispatcher/problem.h"
+
+/* A request's state begins with one; see bf_http_ops. */
+struct bf_handler {
+    size_t (*body)(struct bf_handler *handler, struct bf_slice piece);
+    void (*end)(struct bf_handler *handler);
+    /* The request is over: free the handler now or when nobody needs it. */
+    void (*gone)(struct bf_handler *handler);
+};
+
+struct bf_api {
+    struct bf_api_conf conf;
+    bool stopping;
+    struct bf_post *stalled; /* uploads that wait for room */
+};
+
+/* Path segments after /v1/: {"jobs", "j1", "result"}. */
+#define BF_PATH_SEGMENTS 3
+struct bf_path {
+    struct bf_slice segments[BF_PATH_SEGMENTS];
+    size_t count;
+};
+
+/* Each answers the request or makes a handler its state. */
+typedef void bf_begin_fn(struct bf_api *api, struct bf_request *req,
+                         const struct bf_path *path);
+
+bf_begin_fn bf_post_begin;
+
+/* post.c: uploads that wait for room may go on. */
+void bf_post_resume(struct bf_api *api);
+
+/* The shards to place by; 0: the request was refused, 503. */
+uint32_t bf_api_shards(struct bf_api *api, struct bf_problem *problem);
+
+/* Answer with this body, which is taken. */
+void bf_api_answer(struct bf_request *req, unsigned status,
+                   struct bf_buf *json);
+
+#endif

@@ -1,0 +1,531 @@
+#include "dispatcher/http.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <microhttpd.h>
+
+#include "dispatcher/problem.h"
+
+#define REQUEST_MAGIC 0x4e90573aU
+#define BACKLOG 512
+#define HEADER_BYTES (64U << 10) /* of memory per connection */
+
+/*
+ * An answer that comes early ends a connection, and the client that is still
+ * sending sees a reset instead of it: rather read on, up to a point.
+ */
+#define DISCARD_BYTES (8U << 20)
+
+struct bf_http {
+    struct MHD_Daemon *daemon;
+    struct bf_http_ops ops;
+    void *arg;
+    int epoll_fd; /* libmicrohttpd's */
+    size_t max_body_bytes;
+    size_t active;
+    bool loopback;
+    char address[NI_MAXHOST + NI_MAXSERV];
+    struct bf_request *first; /* all that are not gone */
+};
+
+struct bf_request {
+    unsigned magic;
+    struct bf_http *http;
+    struct MHD_Connection *connection;
+    const char *method;
+    char *path;
+    void *state;
+    struct bf_answer answer;
+    struct bf_request *next, *prev;
+    size_t body_bytes;
+    size_t discarded_bytes;
+    bool answered;
+    bool queued; /* libmicrohttpd has the answer */
+    bool ended;  /* the whole body was taken */
+    bool suspended;
+};
+
+static struct bf_request *request_from(void *ptr)
+{
+    struct bf_request *req = ptr;
+
+    bf_assert(req && req->magic == REQUEST_MAGIC);
+    return req;
+}
+
+/* ---- requests -------------------------------------------------------------*/
+
+const char *bf_request_method(const struct bf_request *req)
+{
+    return req->method;
+}
+
+const char *bf_request_path(const struct bf_request *req)
+{
+    return req->path;
+}
+
+const char *bf_request_query(const struct bf_request *req, const char *name)
+{
+    return MHD_lookup_connection_value(req->connection, MHD_GET_ARGUMENT_KIND,
+                                       name);
+}
+
+const char *bf_request_header(const struct bf_request *req, const char *name)
+{
+    return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
+}
+
+void bf_request_set_state(struct bf_request *req, void *state)
+{
+    req->state = state;
+}
+
+void *bf_request_state(const struct bf_request *req)
+{
+    return req->state;
+}
+
+void bf_answer_header(struct bf_answer *answer, const char *name,
+                      const char *value)
+{
+    size_t i = answer->nheaders;
+
+    bf_assert(i < BF_ANSWER_HEADERS);
+    if (strlen(value) >= sizeof(answer->headers[i].value) ||
+        strpbrk(value, "\r\n"))
+        return;
+    answer->headers[i].name = name;
+    snprintf(answer->headers[i].value, sizeof(answer->headers[i].value), "%s",
+             value);
+    answer->nheaders++;
+}
+
+void bf_request_resume(struct bf_request *req)
+{
+    if (!req->suspended)
+        return;
+    req->suspended = false;
+    MHD_resume_connection(req->connection);
+}
+
+bool bf_request_answered(const struct bf_request *req)
+{
+    return req->answered;
+}
+
+void bf_request_answer(struct bf_request *req, struct bf_answer *answer)
+{
+    if (req->answered) {
+        bf_buf_release(&answer->body);
+        return;
+    }
+    req->answer = *answer;
+    answer->body = (struct bf_buf){0};
+    req->answered = true;
+    bf_request_resume(req);
+}
+
+void bf_request_refuse(struct bf_request *req, const struct bf_problem *problem)
+{
+    struct bf_answer answer = {
+        .status = bf_problem_status(problem->code),
+        .content_type = "application/problem+json",
+        .body = BF_BUF_INIT(16U << 10),
+    };
+
+    if (answer.status == 429 || answer.status == 503)
+        bf_answer_header(&answer, "Retry-After", "1");
+    if (problem->code == BF_PROBLEM_UNAUTHORIZED)
+        bf_answer_header(&answer, "WWW-Authenticate", "Bearer");
+    /* Without memory for the words, the status has to do. */
+    if (bf_problem_json(problem, req->path, &answer.body, NULL)) {
+        bf_buf_release(&answer.body);
+        answer.content_type = NULL;
+    }
+    bf_request_answer(req, &answer);
+}
+
+static void add_headers(struct MHD_Response *response,
+                        const struct bf_answer *answer)
+{
+    if (answer->content_type)
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE,
+                                answer->content_type);
+    for (size_t i = 0; i < answer->nheaders; i++)
+        MHD_add_response_header(response, answer->headers[i].name,
+                                answer->headers[i].value);
+}
+
+static enum MHD_Result queue_answer(struct bf_request *req)
+{
+    struct bf_answer *answer = &req->answer;
+    struct MHD_Response *response;
+    enum MHD_Result result;
+
+    response = MHD_create_response_from_buffer(
+        answer->body.len, answer->body.data, MHD_RESPMEM_MUST_FREE);
+    if (!response)
+        return MHD_NO;
+    answer->body = (struct bf_buf){0}; /* the response's now */
+    add_headers(response, answer);
+    req->queued = true;
+    result = MHD_queue_response(req->connection, answer->status, response);
+    MHD_destroy_response(response);
+    return result;
+}
+
+static void suspend(struct bf_request *req)
+{
+    req->suspended = true;
+    MHD_suspend_connection(req->connection);
+}
+
+static struct bf_request *request_new(struct bf_http *http,
+                                      struct MHD_Connection *connection,
+                                      const char *url, const char *method)
+{
+    struct bf_request *req = calloc(1, sizeof(*req));
+
+    if (!req)
+        return NULL;
+    req->path = strdup(url);
+    if (!req->path) {
+        free(req);
+        return NULL;
+    }
+    req->magic = REQUEST_MAGIC;
+    req->http = http;
+    req->connection = connection;
+    req->method = method;
+    req->next = http->first;
+    if (http->first)
+        http->first->prev = req;
+    http->first = req;
+    http->active++;
+    return req;
+}
+
+static void request_free(struct bf_request *req)
+{
+    struct bf_http *http = req->http;
+
+    if (req->next)
+        req->next->prev = req->prev;
+    if (req->prev)
+        req->prev->next = req->next;
+    else
+        http->first = req->next;
+    http->active--;
+    bf_buf_release(&req->answer.body);
+    free(req->path);
+    req->magic = 0;
+    free(req);
+}
+
+static void answer_too_large(struct bf_request *req)
+{
+    struct bf_problem problem;
+
+    bf_problem_set(&problem, BF_PROBLEM_TOO_LARGE, NULL,
+                   "the body is over dispatcher.max_body, %zu bytes",
+                   req->http->max_body_bytes);
+    bf_request_refuse(req, &problem);
+}
+
+/* A length that is over the ceiling is known before the first byte. */
+static bool declares_too_much(const struct bf_request *req)
+{
+    const char *text = bf_request_header(req, MHD_HTTP_HEADER_CONTENT_LENGTH);
+    uint64_t length;
+
+    if (!text)
+        return false;
+    return bf_slice_u64(bf_slice_str(text), req->http->max_body_bytes,
+                        &length) != 0;
+}
+
+static enum MHD_Result on_headers(struct bf_http *http, struct bf_request *req)
+{
+    if (declares_too_much(req))
+        answer_too_large(req);
+    else
+        http->ops.begin(http->arg, req);
+    if (!req->answered)
+        return MHD_YES;
+    /* A body that may follow is read away first, unless it is large. */
+    if (bf_request_header(req, MHD_HTTP_HEADER_CONTENT_LENGTH) ||
+        bf_request_header(req, MHD_HTTP_HEADER_TRANSFER_ENCODING))
+        return declares_too_much(req) ? queue_answer(req) : MHD_YES;
+    return queue_answer(req);
+}
+
+static enum MHD_Result on_piece(struct bf_http *http, struct bf_request *req,
+                                const char *data, size_t *size)
+{
+    size_t taken;
+
+    if (!req->answered && req->body_bytes + *size > http->max_body_bytes)
+        answer_too_large(req);
+    if (req->answered) {
+        req->discarded_bytes += *size;
+        *size = 0;
+        return req->discarded_bytes > DISCARD_BYTES ? MHD_NO : MHD_YES;
+    }
+    taken = http->ops.body(http->arg, req, (struct bf_slice){data, *size});
+    bf_assert(taken <= *size);
+    req->body_bytes += taken;
+    if (req->answered)
+        taken = *size;
+    *size -= taken;
+    if (*size > 0)
+        suspend(req);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_end(struct bf_http *http, struct bf_request *req)
+{
+    if (!req->answered && !req->ended) {
+        req->ended = true;
+        http->ops.end(http->arg, req);
+    }
+    if (req->answered)
+        return queue_answer(req);
+    suspend(req);
+    return MHD_YES;
+}
+
+/* NOLINTNEXTLINE(readability-function-size): libmicrohttpd wants eight */
+static enum MHD_Result on_access(void *cls, struct MHD_Connection *connection,
+                                 const char *url, const char *method,
+                                 const char *version, const char *data,
+                                 size_t *size, void **state)
+{
+    struct bf_http *http = cls;
+    struct bf_request *req;
+
+    (void)version;
+    if (!*state) {
+        req = request_new(http, connection, url, method);
+        *state = req;
+        return req ? on_headers(http, req) : MHD_NO;
+    }
+    req = request_from(*state);
+    if (req->queued)
+        return MHD_YES;
+    return *size > 0 ? on_piece(http, req, data, size) : on_end(http, req);
+}
+
+static void on_completed(void *cls, struct MHD_Connection *connection,
+                         void **state, enum MHD_RequestTerminationCode why)
+{
+    struct bf_http *http = cls;
+    struct bf_request *req;
+
+    (void)connection;
+    (void)why;
+    if (!*state)
+        return;
+    req = request_from(*state);
+    *state = NULL;
+    http->ops.gone(http->arg, req);
+    request_free(req);
+}
+
+/* ---- the daemon -----------------------------------------------------------*/
+
+static int bad_listen(const char *listen, const char *why, struct bf_err *err)
+{
+    return bf_err_set(err, BF_ERR_FATAL, "listen", "dispatcher.listen = %s: %s",
+                      listen, why);
+}
+
+/* "[::1]:80" and "localhost:80" into two strings. */
+static int split_listen(const char *listen, char *host, char *port, size_t size)
+{
+    const char *colon = strrchr(listen, ':');
+    size_t len = colon ? (size_t)(colon - listen) : 0;
+    bool bracket = len > 1 && listen[0] == '[' && listen[len - 1] == ']';
+
+    if (!colon || len >= size || strlen(colon + 1) >= size)
+        return -1;
+    snprintf(host, size, "%.*s", (int)(bracket ? len - 2 : len),
+             bracket ? listen + 1 : listen);
+    snprintf(port, size, "%s", colon + 1);
+    return 0;
+}
+
+static bool is_loopback(const struct sockaddr *address)
+{
+    if (address->sa_family == AF_INET) {
+        struct sockaddr_in in;
+
+        memcpy(&in, address, sizeof(in));
+        return (ntohl(in.sin_addr.s_addr) >> 24) == 127;
+    }
+    if (address->sa_family == AF_INET6) {
+        struct sockaddr_in6 in6;
+
+        memcpy(&in6, address, sizeof(in6));
+        return IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr);
+    }
+    return false;
+}
+
+static int listen_on(const struct addrinfo *info)
+{
+    bf_autoclose int fd =
+        socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int on = 1;
+
+    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+        bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG))
+        return -1;
+    return bf_take_fd(fd);
+}
+
+static int note_address(struct bf_http *http, int fd)
+{
+    struct sockaddr_storage address = {0};
+    socklen_t len = sizeof(address);
+    char host[NI_MAXHOST], port[NI_MAXSERV];
+    bool v6;
+
+    if (getsockname(fd, (struct sockaddr *)&address, &len) ||
+        getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port,
+                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+        return -1;
+    v6 = address.ss_family == AF_INET6;
+    http->loopback = is_loopback((struct sockaddr *)&address);
+    snprintf(http->address, sizeof(http->address), "%s%s%s:%s", v6 ? "[" : "",
+             host, v6 ? "]" : "", port);
+    return 0;
+}
+
+static int open_socket(struct bf_http *http, const char *listen,
+                       struct bf_err *err)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+    struct addrinfo *found = NULL;
+    char host[NI_MAXHOST], port[NI_MAXHOST];
+    bf_autoclose int fd = -1;
+    int rc;
+
+    if (split_listen(listen, host, port, sizeof(host)))
+        return bad_listen(listen, "must be host:port", err);
+    rc = getaddrinfo(host, port, &hints, &found);
+    if (rc != 0)
+        return bad_listen(listen, gai_strerror(rc), err);
+    fd = listen_on(found);
+    rc = errno;
+    freeaddrinfo(found);
+    if (fd < 0 || note_address(http, fd)) {
+        char why[128];
+
+        return bad_listen(listen, strerror_r(rc, why, sizeof(why)), err);
+    }
+    return bf_take_fd(fd);
+}
+
+static int start_daemon(struct bf_http *http, const struct bf_http_conf *conf,
+                        int fd, struct bf_err *err)
+{
+    const union MHD_DaemonInfo *info;
+
+    http->daemon =
+        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL,
+                         NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET,
+                         (MHD_socket)fd, MHD_OPTION_NOTIFY_COMPLETED,
+                         on_completed, http, MHD_OPTION_CONNECTION_LIMIT,
+                         conf->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
+                         conf->timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+                         (size_t)HEADER_BYTES, MHD_OPTION_END);
+    info = http->daemon
+               ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)
+               : NULL;
+    if (!info)
+        return bf_err_set(err, BF_ERR_FATAL, "http",
+                          "libmicrohttpd does not start");
+    http->epoll_fd = info->epoll_fd;
+    return 0;
+}
+
+struct bf_http *bf_http_new(const struct bf_http_conf *conf, struct bf_err *err)
+{
+    bf_autohttp struct bf_http *http = calloc(1, sizeof(*http));
+    bf_autoclose int fd = -1;
+
+    if (!http) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    http->ops = *conf->ops;
+    http->arg = conf->arg;
+    http->max_body_bytes = conf->max_body_bytes;
+    fd = open_socket(http, conf->listen, err);
+    if (fd < 0 || start_daemon(http, conf, fd, err))
+        return NULL;
+    bf_take_fd(fd); /* the daemon's now */
+    return bf_take(http);
+}
+
+void bf_http_free(struct bf_http *http)
+{
+    if (!http)
+        return;
+    /* libmicrohttpd aborts when it is stopped with suspended connections. */
+    for (struct bf_request *req = http->first; req; req = req->next)
+        bf_request_resume(req);
+    if (http->daemon)
+        MHD_stop_daemon(http->daemon);
+    bf_assert(!http->first);
+    free(http);
+}
+
+const char *bf_http_address(const struct bf_http *http)
+{
+    return http->address;
+}
+
+bool bf_http_is_loopback(const struct bf_http *http)
+{
+    return http->loopback;
+}
+
+int bf_http_fd(const struct bf_http *http)
+{
+    return http->epoll_fd;
+}
+
+int bf_http_timeout_ms(struct bf_http *http)
+{
+    MHD_UNSIGNED_LONG_LONG timeout;
+
+    if (MHD_get_timeout(http->daemon, &timeout) != MHD_YES)
+        return -1;
+    return timeout > 60000 ? 60000 : (int)timeout;
+}
+
+void bf_http_run(struct bf_http *http)
+{
+    MHD_run(http->daemon);
+}
+
+void bf_http_quiesce(struct bf_http *http)
+{
+    MHD_socket fd = MHD_quiesce_daemon(http->daemon);
+
+    if (fd != MHD_INVALID_SOCKET)
+        close(fd);
+}
+
+size_t bf_http_active(const struct bf_http *http)
+{
+    return http->active;
+}

@@ -1,0 +1,105 @@
+#ifndef BF_DISPATCHER_HTTP_H
+#define BF_DISPATCHER_HTTP_H
+
+/*
+ * HTTP/1.1 in front of an application: the only file that knows libmicrohttpd
+ * (0.9.75 and later). Runs on the caller's loop: one thread, never blocks. A
+ * request may be answered at once or any time later, from the same thread;
+ * until then its connection is suspended and costs nothing.
+ */
+
+#include "schemas/buf.h"
+
+struct bf_err;
+struct bf_http;
+struct bf_problem;
+struct bf_request;
+
+/*
+ * What the application does with a request. begin: the headers are there; the
+ * request may be answered now, which spares reading its body. body: a piece of
+ * it, returns how many bytes were taken; with fewer than all, the rest comes
+ * again after bf_request_resume(). end: all of it was taken. gone: the request
+ * is over, answered or not; its state must be let go of. An unknown method
+ * comes like any other.
+ */
+struct bf_http_ops {
+    void (*begin)(void *arg, struct bf_request *req);
+    size_t (*body)(void *arg, struct bf_request *req, struct bf_slice piece);
+    void (*end)(void *arg, struct bf_request *req);
+    void (*gone)(void *arg, struct bf_request *req);
+};
+
+/* Borrowed until bf_http_free(), save listen. */
+struct bf_http_conf {
+    const char *listen; /* host:port or [IPv6]:port; port 0: any free one */
+    unsigned max_connections;
+    unsigned timeout_s;    /* of a connection on which nothing moves */
+    size_t max_body_bytes; /* more is discarded and answered with 413 */
+    const struct bf_http_ops *ops;
+    void *arg;
+};
+
+struct bf_http *bf_http_new(const struct bf_http_conf *conf,
+                            struct bf_err *err);
+
+/* NULL is a no-op. Requests without an answer lose their connections. */
+void bf_http_free(struct bf_http *http);
+BF_DEFINE_CLEANUP(bf_http_freep_, struct bf_http *, bf_http_free)
+#define bf_autohttp bf_cleanup(bf_http_freep_)
+
+/* "127.0.0.1:43211", as bound. */
+const char *bf_http_address(const struct bf_http *http);
+bool bf_http_is_loopback(const struct bf_http *http);
+
+/* Readable when bf_http_run() has something to do. */
+int bf_http_fd(const struct bf_http *http);
+/* Call it after this many ms at the latest; -1: no need. */
+int bf_http_timeout_ms(struct bf_http *http);
+void bf_http_run(struct bf_http *http);
+
+/* No new connections from now on; those that are there are finished. */
+void bf_http_quiesce(struct bf_http *http);
+/* Requests that have begun and are not gone. */
+size_t bf_http_active(const struct bf_http *http);
+
+const char *bf_request_method(const struct bf_request *req);
+/* Decoded, without the query. */
+const char *bf_request_path(const struct bf_request *req);
+/* NULL when absent. */
+const char *bf_request_query(const struct bf_request *req, const char *name);
+const char *bf_request_header(const struct bf_request *req, const char *name);
+
+/* The application's own; NULL at the beginning. */
+void bf_request_set_state(struct bf_request *req, void *state);
+void *bf_request_state(const struct bf_request *req);
+
+#define BF_ANSWER_HEADERS 6
+struct bf_answer {
+    unsigned status;
+    const char *content_type; /* a literal; NULL: no body */
+    struct {
+        const char *name; /* a literal */
+        char value[400];
+    } headers[BF_ANSWER_HEADERS];
+    size_t nheaders;
+    struct bf_buf body; /* taken */
+};
+/* A value that is too long or has line breaks is left out. */
+void bf_answer_header(struct bf_answer *answer, const char *name,
+                      const char *value);
+
+/*
+ * Answer a request that has none yet. Takes the body; the first answer wins,
+ * a second one is dropped.
+ */
+void bf_request_answer(struct bf_request *req, struct bf_answer *answer);
+/* With problem details, and Retry-After where one should come again. */
+void bf_request_refuse(struct bf_request *req,
+                       const struct bf_problem *problem);
+bool bf_request_answered(const struct bf_request *req);
+
+/* Go on with a body of which not all was taken. */
+void bf_request_resume(struct bf_request *req);
+
+#endif

@@ -1,0 +1,216 @@
+"""A dispatcher under test: its keys, its process, its HTTP, its topics."""
+
+import base64
+import http.client
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from harness import Proc, Procs, wait_until
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
+import bfwire  # noqa: E402
+
+BIN = Path(os.environ.get("BF_BIN_DIR", Path(__file__).parents[2] / "build/crash/bin"))
+QUICK = {"reconnect.backoff.max.ms": "500"}
+TOPICS = {
+    "bf.jobs": {"max.message.bytes": "16777216"},
+    "bf.jobs.batch": {"max.message.bytes": "16777216"},
+    "bf.state": {"cleanup.policy": "compact"},
+    "bf.results": {"max.message.bytes": "16777216"},
+    "bf.usage": {},
+    "bf.deadletter": {"max.message.bytes": "16777216"},
+    "bf.callbacks": {},
+    "bf.control": {},
+    "bf.events": {},
+}
+
+
+def make_topics(bootstrap: str, shards: int, names: Iterable[str] = TOPICS) -> None:
+    admin = AdminClient({"bootstrap.servers": bootstrap, **QUICK})
+    new = [NewTopic(name, shards, config=TOPICS[name]) for name in names]
+    for future in admin.create_topics(new).values():
+        future.result(30)
+
+
+class Keys:
+    """A keys.dir with one key of each purpose, and the private halves."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(mode=0o700, parents=True)
+        self.private = {p: Ed25519PrivateKey.generate() for p in bfwire.PURPOSES}
+        lines = []
+        for purpose, key in self.private.items():
+            public = bfwire.public_bytes(key)
+            kid = bfwire.key_id(public)
+            seed = base64.b64encode(key.private_bytes_raw()).decode()
+            file = folder / f"{purpose}.{kid}.key"
+            file.touch(mode=0o600)
+            file.write_text(f"ed25519 {purpose} {seed}\n")
+            lines.append(f"{purpose} ed25519 {base64.b64encode(public).decode()}\n")
+        (folder / "trusted").write_text("".join(lines))
+
+    def verifier(self) -> bfwire.Trust:
+        trusted = [
+            bfwire.TrustedKey(bfwire.public_bytes(key), purpose)
+            for purpose, key in self.private.items()
+        ]
+        return bfwire.Trust(trusted)
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    def lines(self) -> list[Any]:
+        return [json.loads(line) for line in self.body.splitlines()]
+
+
+@dataclass
+class Dispatcher:
+    """One process on a free port. Options as for the program, without the --."""
+
+    procs: Procs
+    bootstrap: str
+    keys: Keys
+    folder: Path
+    options: Mapping[str, str] = field(default_factory=dict)
+    name: str = "dispatcher"
+    proc: Proc | None = None
+    address: str = ""
+
+    def start(self, ready: bool = True) -> "Dispatcher":
+        port_file = self.folder / f"{self.name}.port"
+        port_file.unlink(missing_ok=True)
+        options = {
+            "kafka.brokers": self.bootstrap,
+            "keys.dir": str(self.keys.folder),
+            "run_dir": str(self.folder),
+            "log.format": "json",
+            "topics.shards": "4",
+            "dispatcher.listen": "127.0.0.1:0",
+            "dispatcher.port_file": str(port_file),
+            "dispatcher.view": str(self.folder / f"{self.name}.sqlite"),
+            "dispatcher.anonymous": "true",
+            **self.options,
+        }
+        argv = [BIN / "blockfleet-dispatcher"]
+        argv += [part for k, v in options.items() for part in (f"--{k}", v)]
+        # The folder has no blockfleet.ini: nothing but these options counts.
+        self.proc = self.procs.start(self.name, argv, cwd=self.folder)
+
+        def listening() -> bool:
+            assert self.proc is not None and self.proc.alive(), self.proc.tail()
+            return port_file.exists()
+
+        wait_until(listening, 30, "the port file")
+        self.address = port_file.read_text().strip()
+        if ready:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self) -> None:
+        wait_until(lambda: self.get("/readyz").status == 200, 30, "a ready dispatcher")
+
+    def restart(self) -> None:
+        assert self.proc is not None
+        assert self.proc.stop() == 0, self.proc.tail()
+        self.start()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterable[bytes] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
+        host, port = self.address.rsplit(":", 1)
+        connection = http.client.HTTPConnection(host, int(port), timeout=90)
+        try:
+            connection.request(method, path, body, dict(headers or {}))
+            answer = connection.getresponse()
+            return Answer(answer.status, dict(answer.getheaders()), answer.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **query: str | int) -> Answer:
+        return self.request("GET", f"{path}?{urlencode(query)}" if query else path)
+
+    def post(self, body: bytes, **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.request(
+            "POST", "/v1/jobs", body, {"Content-Type": "application/json", **named}
+        )
+
+    def post_lines(self, lines: Iterable[bytes], **headers: str) -> Answer:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.request(
+            "POST",
+            "/v1/jobs",
+            b"".join(line + b"\n" for line in lines),
+            {"Content-Type": "application/x-ndjson", **named},
+        )
+
+
+def job(workspace: str, inputs: bytes = b"{}", **members: Any) -> bytes:
+    """A job's JSON with these inputs in it byte by byte."""
+    block = {"run_function_code": "def run(self, **kwargs):\n    return kwargs\n"}
+    rest = json.dumps({"workspace": workspace, "block": block, **members})
+    return rest[:-1].encode() + b', "inputs": ' + inputs + b"}"
+
+
+def read_all(bootstrap: str, topic: str, shards: int) -> list[bfwire.Record]:
+    """Every committed record that the topic has now, by partition and offset."""
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap,
+            "group.id": "oracle",
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "error",
+            "enable.partition.eof": True,
+            "enable.auto.commit": False,
+            **QUICK,
+        }
+    )
+    consumer.assign([TopicPartition(topic, p, 0) for p in range(shards)])
+    records: list[bfwire.Record] = []
+    ended: set[int] = set()
+
+    def done() -> bool:
+        message = consumer.poll(0.2)
+        if message is None:
+            return False
+        if message.error() is not None:
+            ended.add(message.partition())
+        else:
+            records.append(
+                bfwire.Record(
+                    topic,
+                    message.partition(),
+                    message.key(),
+                    message.value(),
+                    [(n, v) for n, v in message.headers() or []],
+                    message.offset(),
+                )
+            )
+        return len(ended) == shards
+
+    try:
+        wait_until(done, 30, f"the end of {topic}", every_s=0)
+    finally:
+        consumer.close()
+    return sorted(records, key=lambda rec: (rec.partition, rec.offset))

@@ -1,0 +1,277 @@
+"""The exactly-once oracle: reads the topics as a stranger and judges them.
+
+A separate read_committed confluent-kafka consumer, none of our C. A test does
+
+    oracle = Oracle(cluster.bootstrap, keys=trusted, shards=12)
+    with oracle.sampler(group) as sampler:
+        ... run the fleet, break things ...
+        oracle.collect(until=lambda seen: len(seen.of("results")) >= 20_000)
+    verdict = oracle.judge(log=backend_log, lost_runs=bound)
+    self.assertTrue(verdict.ok, verdict)
+
+What is compared stands in verdict.py.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient
+from verdict import Evidence, Sample, Terms, Verdict, judge, parse_log, w
+
+TOPICS = (
+    "jobs",
+    "jobs.batch",
+    "control",
+    "state",
+    "results",
+    "usage",
+    "deadletter",
+    "callbacks",
+)
+INPUTS = ("jobs", "jobs.batch", "control")
+Place = tuple[str, int]
+T = TypeVar("T")
+
+CLIENT = {
+    "reconnect.backoff.max.ms": "500",
+    "socket.nagle.disable": "true",
+}
+
+
+class OracleTimeout(AssertionError):
+    """What was waited for did not come; says what did."""
+
+
+class Oracle:
+    """keys: the public keys that records must be signed with; None: any."""
+
+    def __init__(
+        self,
+        bootstrap: str,
+        prefix: str = "bf.",
+        keys: list[w.TrustedKey] | None = None,
+        shards: int | None = None,
+    ) -> None:
+        self.bootstrap = bootstrap
+        self.prefix = prefix
+        self.keys = keys
+        self.shards = shards
+        self.evidence = Evidence()
+        self.samples: list[Sample] = []
+
+    # ---- reading ------------------------------------------------------------
+
+    def collect(
+        self,
+        until: Callable[[Evidence], bool] | None = None,
+        timeout_s: float = 120,
+    ) -> Evidence:
+        """Read everything from the start until until() holds, then to the end.
+
+        The end is what is committed when until() has come true; None: now.
+        Each call begins anew.
+        """
+        self.evidence = Evidence()
+        deadline = time.monotonic() + timeout_s
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "oracle",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": "true",
+                "enable.auto.commit": "false",
+                "auto.offset.reset": "error",
+                "max.partition.fetch.bytes": str(16 * w.MIB),
+                "queued.max.messages.kbytes": "65536",
+                **CLIENT,
+            }
+        )
+        try:
+            places = self._places(consumer, deadline)
+            starts = [TopicPartition(*place, OFFSET_BEGINNING) for place in places]
+            consumer.assign(starts)
+            reached: dict[Place, int] = {}
+            if until is not None:
+                while not until(self.evidence):
+                    self._poll(consumer, reached, deadline)
+            ends = self._ends(consumer, places, deadline)
+            while any(reached.get(place, -1) < end for place, end in ends.items()):
+                self._poll(consumer, reached, deadline)
+        finally:
+            consumer.close()
+        for (topic, partition), end in ends.items():
+            name = topic.removeprefix(self.prefix)
+            if name in INPUTS:
+                self.evidence.ends[name, partition] = end
+        return self.evidence
+
+    def _places(self, consumer: Consumer, deadline: float) -> list[Place]:
+        wanted = {self.prefix + name for name in TOPICS}
+        there = retried(lambda: consumer.list_topics(timeout=5), deadline).topics
+        return [
+            (topic, partition)
+            for topic in sorted(wanted & set(there))
+            for partition in there[topic].partitions
+        ]
+
+    def _ends(
+        self, consumer: Consumer, places: list[Place], deadline: float
+    ) -> dict[Place, int]:
+        """What a read_committed consumer can reach now."""
+        ends = {}
+        for place in places:
+            asked = TopicPartition(*place)
+            ends[place] = retried(
+                lambda at=asked: consumer.get_watermark_offsets(at, timeout=5), deadline
+            )[1]
+        return ends
+
+    def _poll(
+        self, consumer: Consumer, reached: dict[Place, int], deadline: float
+    ) -> None:
+        if time.monotonic() > deadline:
+            raise OracleTimeout(f"not in time; so far: {self.seen()}")
+        for message in consumer.consume(1_000, 0.1):
+            error = message.error()
+            if error is None:
+                self._keep(message)
+            elif error.code() == KafkaError._PARTITION_EOF:
+                reached[message.topic(), message.partition()] = message.offset()
+            elif error.code() == KafkaError._AUTO_OFFSET_RESET or error.fatal():
+                raise KafkaException(error)
+
+    def _keep(self, message: Message) -> None:
+        rec = record_of(message)
+        name = rec.topic.removeprefix(self.prefix)
+        self.evidence.records.setdefault(name, []).append(rec)
+
+    def seen(self) -> dict[str, int]:
+        return {name: len(some) for name, some in self.evidence.records.items()}
+
+    # ---- sampling -----------------------------------------------------------
+
+    def sampler(self, group: str, every_s: float = 0.25) -> Sampler:
+        """Samples the group's committed offsets in the background."""
+        return Sampler(self, group, every_s)
+
+    # ---- judging ------------------------------------------------------------
+
+    def judge(
+        self,
+        log: str | Path | None = None,
+        lost_runs: int = 0,
+        samples: bool | None = None,
+    ) -> Verdict:
+        """log: the backend's own, one line per physical start."""
+        if log is not None:
+            runs = parse_log(Path(log).read_text())
+            self.evidence.runs, self.evidence.bad_log_lines = runs
+        self.evidence.samples = list(self.samples)
+        terms = Terms(
+            keys=self.keys,
+            prefix=self.prefix,
+            shards=self.shards,
+            lost_runs=lost_runs,
+            has_log=log is not None,
+            has_samples=bool(self.samples) if samples is None else samples,
+        )
+        return judge(self.evidence, terms)
+
+
+class Sampler:
+    """A thread that asks for the committed offsets until it is left."""
+
+    def __init__(self, oracle: Oracle, group: str, every_s: float) -> None:
+        self.oracle = oracle
+        self.group = group
+        self.every_s = every_s
+        self.failures = 0
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
+        self._admin = AdminClient({"bootstrap.servers": oracle.bootstrap, **CLIENT})
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        if kind is None:
+            self.sample_now(30)
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.every_s):
+            try:
+                self._sample()
+            except KafkaException:
+                self.failures += 1  # a broker is being killed: ask again
+
+    def sample_now(self, timeout_s: float) -> None:
+        """The last word, which the end of the topics is compared with."""
+        retried(self._sample, time.monotonic() + timeout_s)
+
+    def _sample(self) -> None:
+        asked = [ConsumerGroupTopicPartitions(self.group)]
+        futures = self._admin.list_consumer_group_offsets(
+            asked, require_stable=True, request_timeout=5
+        )
+        found = futures[self.group].result().topic_partitions or []
+        self.oracle.samples += samples_of(found, self.oracle.prefix)
+
+
+def samples_of(found: Iterable[TopicPartition], prefix: str) -> list[Sample]:
+    """Partitions of our inputs for which something is committed."""
+    return [
+        Sample(at.topic, at.partition, at.offset, at.metadata or "")
+        for at in found
+        if at.error is None
+        and at.offset >= 0
+        and at.topic.removeprefix(prefix) in INPUTS
+    ]
+
+
+def retried(ask: Callable[[], T], deadline: float) -> T:
+    """A broker may be down just now."""
+    while True:
+        try:
+            return ask()
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.1)
+
+
+def record_of(message: Message) -> w.Record:
+    headers = [
+        (name, value.encode() if isinstance(value, str) else value)
+        for name, value in message.headers() or []
+    ]
+    return w.Record(
+        message.topic(),
+        message.partition(),
+        message.key(),
+        message.value(),
+        headers,
+        message.offset(),
+    )

@@ -1,0 +1,272 @@
+"""The dispatcher against a real broker: what a client sends, what Kafka has."""
+
+import json
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import dispatching
+from dispatching import Dispatcher, Keys, bfwire, job, make_topics, read_all
+from harness import Cluster, Procs, wait_until
+
+SHARDS = 4
+
+HOSTILE = [
+    b"{}",
+    b'{"a":NaN,"b":-Infinity,"a":Infinity}',
+    b'{"n":9223372036854775808,"m":-9223372036854775809,"f":1E+400,"z":-0.0}',
+    b'{"\\u0000":"\\ud800\\udead","slash":"\\/","x":"\xf0\x9f\x8e\xac\x7f"}',
+    b'{ "spaces" : [ 1 , 2 ]\t,\r "more":{ } }',
+    b'{"inputs":{"inputs":"}\\"]"},"deep":' + b"[" * 400 + b"]" * 400 + b"}",
+]
+
+
+class DispatcherTest(unittest.TestCase):
+    """One broker and one folder for all; each test has its own workspaces."""
+
+    cluster: Cluster
+    keys: Keys
+    folder: Path
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-dispatcher-")
+        cls.addClassCleanup(temporary.cleanup)
+        cls.folder = Path(temporary.name)
+        cls.keys = Keys(cls.folder / "keys")
+        cls.cluster = cls.enterClassContext(Cluster())
+        make_topics(cls.cluster.bootstrap, SHARDS)
+        procs = cls.enterClassContext(Procs(cls.folder / "logs"))
+        cls.dispatcher = Dispatcher(
+            procs, cls.cluster.bootstrap, cls.keys, cls.folder
+        ).start()
+
+    def records(self, workspace: str, topic: str = "bf.jobs") -> list[bfwire.Record]:
+        everything = read_all(self.cluster.bootstrap, topic, SHARDS)
+        return [rec for rec in everything if rec.key == workspace.encode()]
+
+    def check_record(self, rec: bfwire.Record) -> bfwire.Job:
+        """It is signed, parses by the other implementation, lies where it must."""
+        found = bfwire.job_parse(rec)
+        now_ms = time.time_ns() // 10**6
+        self.keys.verifier().verify(rec, found.workspace, now_ms)
+        self.assertEqual(found.spread, 4)
+        where = bfwire.partition_of(
+            found.workspace, found.order_key, found.id, found.spread, SHARDS
+        )
+        self.assertEqual(rec.partition, where)
+        return found
+
+    def test_one_job_is_acknowledged_with_its_place(self) -> None:
+        answer = self.dispatcher.post(
+            job(
+                "one",
+                b'{"a":NaN}',
+                id="j.1",
+                labels={"z": "1", "a": "2"},
+                order_key="o",
+                timeout_ms=1234,
+                execution="at_most_once",
+            ),
+            traceparent="00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        )
+        self.assertEqual(answer.status, 202, answer.body)
+        told = answer.json()
+        self.assertEqual(answer.headers["Location"], "/v1/jobs/j.1?workspace=one")
+        self.assertEqual(told["url"], answer.headers["Location"])
+        self.assertEqual((told["job"], told["status"]), ("j.1", "waiting"))
+        [rec] = self.records("one")
+        self.assertEqual(
+            (told["topic"], told["partition"], told["offset"]),
+            ("bf.jobs", rec.partition, rec.offset),
+        )
+        found = self.check_record(rec)
+        self.assertEqual(rec.value, b'{"a":NaN}')
+        self.assertEqual(rec.text("bf_labels"), '{"z":"1","a":"2"}')
+        self.assertEqual(rec.text("bf_id_origin"), "client")
+        self.assertEqual(found.timeout_ms, 1234)
+        self.assertTrue(rec.text("traceparent").startswith("00-4bf9"))
+
+    def test_inputs_arrive_byte_by_byte(self) -> None:
+        big = b'{"blob":"' + b"x" * (10 << 20) + b'"}'
+        for number, inputs in enumerate([*HOSTILE, big]):
+            answer = self.dispatcher.post(job("hostile", inputs, id=f"h{number}"))
+            self.assertEqual(answer.status, 202, answer.body)
+        answer = self.dispatcher.post_lines(
+            job("hostile", b" " + inputs.replace(b"\r", b" ") + b"\t", id=f"l{number}")
+            for number, inputs in enumerate(HOSTILE)
+        )
+        self.assertEqual([line["status"] for line in answer.lines()], [202] * 6)
+        found = {self.check_record(rec).id: rec for rec in self.records("hostile")}
+        for number, inputs in enumerate([*HOSTILE, big]):
+            self.assertTrue(found[f"h{number}"].value == inputs, f"h{number}")
+        for number, inputs in enumerate(HOSTILE):
+            self.assertEqual(found[f"l{number}"].value, inputs.replace(b"\r", b" "))
+        self.assertEqual(len(found), 13)
+
+    def test_an_upload_answers_line_by_line(self) -> None:
+        lines = [job("many", b'{"n":%d}' % n, lane="batch") for n in range(300)]
+        lines[7] = b"{nonsense"
+        lines[9] = job("many", surprise=1)
+        lines[11] = b"  "
+        answer = self.dispatcher.post_lines(lines, Idempotency_Key='"upload-1"')
+        self.assertEqual(answer.status, 200)
+        self.assertEqual(answer.headers["Content-Type"], "application/x-ndjson")
+        told = {line["line"]: line for line in answer.lines()}
+        self.assertEqual(sorted(told), [n for n in range(300) if n != 11])
+        self.assertEqual(told[7]["status"], 400)
+        self.assertEqual((told[9]["status"], told[9]["field"]), (400, "surprise"))
+        records = self.records("many", "bf.jobs.batch")
+        placed = {(rec.partition, rec.offset): rec for rec in records}
+        self.assertEqual(len(placed), 297)
+        for number, line in told.items():
+            if line["status"] != 202:
+                continue
+            rec = placed[line["partition"], line["offset"]]
+            self.assertEqual(rec.value, b'{"n":%d}' % number)
+            derived = bfwire.job_id_derive("many", b"upload-1", number)
+            self.assertEqual((line["job"], rec.text("bf_job")), (derived, derived))
+            self.check_record(rec)
+        # Trees: far fewer signatures than records, and none above 64.
+        trees = [rec.text("bf_signature").split(".") for rec in records]
+        roots = {(tree[3], tree[-1]) for tree in trees}
+        self.assertLess(len(roots), len(records) / 2)
+        self.assertLessEqual(max(int(tree[4]) for tree in trees), 64)
+
+    def test_a_key_sent_again_gives_the_same_id(self) -> None:
+        first, second = (
+            self.dispatcher.post(job("again"), Idempotency_Key='"k"') for _ in range(2)
+        )
+        self.assertEqual(first.json()["job"], second.json()["job"])
+        self.assertEqual(first.json()["job"], bfwire.job_id_derive("again", b"k"))
+        self.assertNotEqual(first.json()["offset"], second.json()["offset"])
+        fresh = self.dispatcher.post(job("again")).json()["job"]
+        self.assertRegex(fresh, r"^[0-9a-f]{8}-[0-9a-f]{4}-7")
+
+    def test_what_is_wrong_is_told_as_a_problem(self) -> None:
+        cases = [
+            (b"", {}, 400, None),
+            (b"[]", {}, 400, None),
+            (job("wrong", id="a/b"), {}, 400, "id"),
+            (job("wrong w"), {}, 400, "workspace"),
+            (job("wrong", b"[]"), {}, 400, "inputs"),
+            (job("wrong", b'{"a":"' + b"x" * (15 << 20) + b'"}'), {}, 413, "inputs"),
+            (job("wrong"), {"Content_Type": "text/plain"}, 415, "Content-Type"),
+            (job("wrong"), {"Idempotency_Key": ""}, 400, "Idempotency-Key"),
+        ]
+        for body, headers, status, field in cases:
+            answer = self.dispatcher.post(body, **headers)
+            self.assertEqual(answer.status, status, (body[:80], answer.body))
+            self.assertEqual(answer.headers["Content-Type"], "application/problem+json")
+            problem = answer.json()
+            self.assertEqual(problem["status"], status)
+            self.assertEqual(problem.get("field"), field)
+            self.assertEqual(problem["instance"], "/v1/jobs")
+            self.assertTrue(problem["type"].startswith("urn:blockfleet:problem:"))
+        self.assertEqual(self.records("wrong"), [])
+
+    def test_paths_and_methods(self) -> None:
+        self.assertEqual(self.dispatcher.get("/v1/nothing").status, 404)
+        self.assertEqual(self.dispatcher.get("/").status, 404)
+        answer = self.dispatcher.request("DELETE", "/v1/jobs")
+        self.assertEqual((answer.status, answer.headers["Allow"]), (405, "POST"))
+        answer = self.dispatcher.request("POST", "/healthz", b"x")
+        self.assertEqual((answer.status, answer.headers["Allow"]), (405, "GET, HEAD"))
+        self.assertEqual(self.dispatcher.get("/healthz").json(), {"alive": True})
+        answer = self.dispatcher.request("HEAD", "/version")
+        self.assertEqual((answer.status, answer.body), (200, b""))
+        self.assertIn("version", self.dispatcher.get("/version").json())
+
+    def test_a_body_without_a_length_has_a_ceiling_too(self) -> None:
+        small = Dispatcher(
+            self.dispatcher.procs,
+            self.cluster.bootstrap,
+            self.keys,
+            self.folder,
+            {"dispatcher.max_body": "64k"},
+            "small",
+        ).start()
+        chunks = iter([job("chunks") + b"\n"] * 1000)
+        answer = small.request(
+            "POST", "/v1/jobs", chunks, {"Content-Type": "application/x-ndjson"}
+        )
+        self.assertEqual(answer.status, 413)
+        answer = small.post(job("wrong", b'{"a":"' + b"x" * 70000 + b'"}'))
+        self.assertEqual(answer.status, 413)
+        self.assertEqual(small.post(job("fits")).status, 202)
+        assert small.proc is not None
+        self.assertEqual(small.proc.stop(), 0)
+
+    def test_a_stop_sees_everything_through(self) -> None:
+        other = Dispatcher(
+            self.dispatcher.procs,
+            self.cluster.bootstrap,
+            self.keys,
+            self.folder,
+            name="stopping",
+        ).start()
+        self.assertEqual(other.post(job("stopped")).status, 202)
+        assert other.proc is not None
+        self.assertEqual(other.proc.stop(), 0, other.proc.tail())
+        self.assertEqual(len(self.records("stopped")), 1)
+
+
+class StartTest(unittest.TestCase):
+    """What must be right before a job is taken."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-dispatcher-")
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+        self.keys = Keys(self.folder / "keys")
+        self.procs = self.enterContext(Procs(self.folder / "logs"))
+
+    def dispatcher(self, bootstrap: str, **options: str) -> Dispatcher:
+        return Dispatcher(self.procs, bootstrap, self.keys, self.folder, options)
+
+    def test_unequal_topics_are_answered_with_503_until_they_are_equal(self) -> None:
+        with Cluster() as cluster:
+            rest = [name for name in dispatching.TOPICS if name != "bf.usage"]
+            make_topics(cluster.bootstrap, SHARDS, rest)
+            dispatcher = self.dispatcher(cluster.bootstrap).start(ready=False)
+
+            def reason() -> str:
+                answer = dispatcher.post(job("wrong"))
+                self.assertEqual(answer.status, 503)
+                self.assertEqual(answer.headers["Retry-After"], "1")
+                return answer.json()["detail"]
+
+            wait_until(lambda: "bf.usage" in reason(), 30, "the missing topic named")
+            answer = dispatcher.get("/readyz")
+            self.assertEqual(answer.status, 503)
+            self.assertIn("bf.usage", json.dumps(answer.json()["reasons"]))
+            self.assertEqual(dispatcher.get("/healthz").status, 200)
+            make_topics(cluster.bootstrap, SHARDS, ["bf.usage"])
+            dispatcher.wait_ready()
+            self.assertEqual(dispatcher.post(job("wrong")).status, 202)
+
+    def test_an_open_door_is_refused(self) -> None:
+        cases = [
+            ({"dispatcher.anonymous": "false"}, "dispatcher.anonymous"),
+            ({"dispatcher.listen": "0.0.0.0:0"}, "loopback"),
+            ({"dispatcher.listen": "127.0.0.1:99999"}, "dispatcher.listen"),
+        ]
+        for options, words in cases:
+            dispatcher = self.dispatcher("127.0.0.1:1", **options)
+            with self.assertRaises((AssertionError, TimeoutError)):
+                dispatcher.start(ready=False)
+            assert dispatcher.proc is not None
+            self.assertNotEqual(dispatcher.proc.wait(10), 0)
+            self.assertIn(words, dispatcher.proc.log_text())
+
+    def test_without_a_broker_it_says_so(self) -> None:
+        dispatcher = self.dispatcher("127.0.0.1:1").start(ready=False)
+        self.assertEqual(dispatcher.post(job("wrong")).status, 503)
+        self.assertEqual(dispatcher.get("/readyz").status, 503)
+        assert dispatcher.proc is not None
+        self.assertEqual(dispatcher.proc.stop(), 0, dispatcher.proc.tail())
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,14 @@
+#include "worker/backend.h"
+
+static const struct bf_backend *const backends[] = {
+    &bf_backend_noop,
+};
+
+const struct bf_backend *bf_backend_find(struct bf_slice name)
+{
+    for (size_t i = 0; i < bf_countof(backends); i++) {
+        if (bf_slice_is(name, backends[i]->name))
+            return backends[i];
+    }
+    return NULL;
+}

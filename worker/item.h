@@ -1,0 +1,119 @@
+#ifndef BF_WORKER_ITEM_H
+#define BF_WORKER_ITEM_H
+
+/*
+ * What the loop and the committer hand each other. A message belongs to the
+ * thread that took it; nothing else is shared between the two.
+ */
+
+#include <librdkafka/rdkafka.h>
+
+#include "schemas/err.h"
+#include "schemas/meta.h"
+#include "schemas/state.h"
+#include "worker/mailbox.h"
+
+#define BF_ITEM_OUTPUTS 4
+
+/* The lanes that a worker consumes today; control has no reader yet. */
+#define BF_INPUT_LANES 2
+
+enum bf_msg_kind {
+    /* both ways: struct bf_item */
+    BF_MSG_ITEM,
+    /* loop -> committer */
+    BF_MSG_GROUP, /* struct bf_group_msg */
+    BF_MSG_QUERY, /* struct bf_query, answered by itself */
+    BF_MSG_OPEN,  /* struct bf_open */
+    BF_MSG_FENCE, /* struct bf_fence */
+    BF_MSG_STOP,  /* struct bf_msg */
+    /* committer -> loop */
+    BF_MSG_BASES,   /* struct bf_bases */
+    BF_MSG_FATAL,   /* struct bf_fatal */
+    BF_MSG_STOPPED, /* struct bf_msg, the STOP itself */
+};
+
+enum bf_item_end {
+    BF_ITEM_COMMITTED, /* visible, for ever */
+    BF_ITEM_DROPPED,   /* the shard is not ours any more: nothing is visible */
+    BF_ITEM_REFUSED,   /* the broker refuses an output: make a smaller one */
+};
+
+/*
+ * One thing that becomes visible in one transaction: outputs, a state entry
+ * and completed offsets, any of them absent. Embedded in what the loop knows
+ * of it; everything it points to stays until it comes back.
+ */
+struct bf_item {
+    struct bf_msg msg; /* first */
+    uint32_t shard;
+    uint32_t epoch;
+    enum bf_lane lane;
+    int64_t from, to;                       /* completes [from, to) */
+    struct bf_record *out[BF_ITEM_OUTPUTS]; /* owned, freed by the loop */
+    size_t nout;
+    size_t nsigned;        /* of out; committer's */
+    bool has_entry;        /* entry is written with the rest */
+    bool wants_base;       /* the shard's b entries are written, too */
+    struct bf_entry entry; /* seq is filled in by the committer */
+    size_t bytes;          /* of the outputs, for the ceiling */
+    enum bf_item_end end;  /* committer's answer */
+    rd_kafka_resp_err_t refused;
+};
+
+struct bf_group_msg {
+    struct bf_msg msg;
+    rd_kafka_consumer_group_metadata_t *group; /* owned */
+};
+
+/* What Kafka knows of one input lane of a shard. */
+struct bf_lane_facts {
+    bool committed; /* meta is what is committed */
+    bool corrupt;   /* something is committed that we cannot read */
+    struct bf_err problem;
+    struct bf_meta meta;
+    int64_t low, high;
+};
+
+/* "What is committed for this shard, and where does its state end?" */
+struct bf_query {
+    struct bf_msg msg;
+    uint32_t shard;
+    uint32_t epoch;
+    int64_t asked_ms, next_ms; /* committer's */
+    struct bf_lane_facts lanes[BF_INPUT_LANES];
+    int64_t state_low, state_high;
+};
+
+/* The shard is restored: commit for it from here on. */
+struct bf_open {
+    struct bf_msg msg;
+    uint32_t shard;
+    uint32_t epoch;
+    uint64_t seq;
+    struct bf_meta metas[BF_INPUT_LANES];
+};
+
+/* The shard is gone: items of this epoch and older come back DROPPED. */
+struct bf_fence {
+    struct bf_msg msg;
+    uint32_t shard;
+};
+
+/* After each transaction: how far each shard in it has come. */
+struct bf_bases {
+    struct bf_msg msg;
+    size_t n;
+    struct bf_base {
+        uint32_t shard;
+        uint32_t epoch;
+        int64_t base[BF_INPUT_LANES];
+    } shards[];
+};
+
+struct bf_fatal {
+    struct bf_msg msg;
+    char text[240];
+};
+
+#endif

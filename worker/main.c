@@ -1,0 +1,32 @@
+#include "config/log.h"
+#include "config/settings.h"
+#include "schemas/check.h"
+#include "schemas/err.h"
+#include "worker/worker.h"
+
+/* Exit codes: 0 stopped as asked, 1 failed, 2 configured wrong. */
+int main(int argc, char **argv)
+{
+    bf_autosettings struct bf_settings *settings = NULL;
+    struct bf_worker *worker;
+    struct bf_err err = {0};
+    int code;
+
+    code = bf_settings_load(&settings, BF_PROGRAM_WORKER, argc, argv, &err);
+    if (code == BF_SETTINGS_ANSWERED)
+        return 0;
+    if (code) {
+        fprintf(stderr, "blockfleet-worker: %s\n", err.msg);
+        return 2;
+    }
+    bf_log_init(&(struct bf_log_conf){.level = settings->log.level,
+                                      .format = settings->log.format,
+                                      .fd = STDERR_FILENO,
+                                      .per_second = settings->log.rate});
+    worker = bf_worker_new(settings, &err);
+    code = worker && bf_worker_run(worker, &err) == 0 ? 0 : 1;
+    if (code)
+        bf_log_err(BF_LOG_ERROR, "worker_down", &err);
+    bf_worker_free(worker);
+    return code;
+}

@@ -1,0 +1,165 @@
+#include "worker/shard.h"
+
+#include <search.h>
+
+#include "schemas/check.h"
+#include "schemas/err.h"
+
+/* A node of the tree; ended ones stay, so that seq cannot go back. */
+struct node {
+    struct bf_started started; /* first: the key */
+    uint64_t seq;
+    bool ended;
+};
+
+struct bf_shard {
+    void *runs; /* tsearch tree of struct node */
+    size_t live;
+    uint64_t seq;
+    struct {
+        bool known;
+        struct bf_meta meta;
+    } bases[BF_LANES];
+};
+
+static int compare(const void *a, const void *b)
+{
+    const struct bf_started *x = a;
+    const struct bf_started *y = b;
+
+    if (x->lane != y->lane)
+        return x->lane < y->lane ? -1 : 1;
+    return (x->offset > y->offset) - (x->offset < y->offset);
+}
+
+struct bf_shard *bf_shard_new(struct bf_err *err)
+{
+    struct bf_shard *shard = calloc(1, sizeof(*shard));
+
+    if (!shard)
+        bf_err_oom(err);
+    return shard;
+}
+
+void bf_shard_free(struct bf_shard *shard)
+{
+    if (!shard)
+        return;
+    tdestroy(shard->runs, free);
+    free(shard);
+}
+
+static int went_back(const struct bf_entry *entry, uint64_t seq,
+                     struct bf_err *err)
+{
+    return bf_err_set(err, BF_ERR_REJECT, "state_went_back",
+                      "an entry of txn_seq %llu follows one of %llu",
+                      (unsigned long long)entry->seq, (unsigned long long)seq);
+}
+
+static int apply_base(struct bf_shard *shard, const struct bf_entry *entry,
+                      struct bf_err *err)
+{
+    struct bf_meta *meta = &shard->bases[entry->lane].meta;
+
+    if (shard->bases[entry->lane].known && entry->seq < meta->txn_seq)
+        return went_back(entry, meta->txn_seq, err);
+    shard->bases[entry->lane].known = !entry->tombstone;
+    *meta = (struct bf_meta){.txn_seq = entry->seq};
+    if (entry->tombstone)
+        return 0;
+    meta->base = entry->b.base;
+    memcpy(meta->map, entry->b.map, sizeof(meta->map));
+    snprintf(meta->writer, sizeof(meta->writer), "%.*s",
+             BF_SLICE_ARG(entry->b.txn_id));
+    return 0;
+}
+
+static struct node *node_of(struct bf_shard *shard,
+                            const struct bf_entry *entry, struct bf_err *err)
+{
+    struct node *fresh = calloc(1, sizeof(*fresh));
+    struct node **at;
+
+    if (!fresh) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    fresh->started.lane = entry->lane;
+    fresh->started.offset = entry->offset;
+    fresh->ended = true;
+    at = tsearch(fresh, &shard->runs, compare);
+    if (!at || *at != fresh)
+        free(fresh);
+    if (!at)
+        bf_err_oom(err);
+    return at ? *at : NULL;
+}
+
+static int apply_run(struct bf_shard *shard, const struct bf_entry *entry,
+                     struct bf_err *err)
+{
+    struct node *node = node_of(shard, entry, err);
+
+    if (!node)
+        return -1;
+    if (entry->seq < node->seq)
+        return went_back(entry, node->seq, err);
+    node->seq = entry->seq;
+    shard->live -= !node->ended;
+    node->ended = entry->tombstone || entry->r.state == BF_RUN_PARKED;
+    shard->live += !node->ended;
+    if (node->ended)
+        return 0;
+    node->started.generation = entry->r.generation;
+    node->started.attempt = entry->r.attempt;
+    snprintf(node->started.run_id, sizeof(node->started.run_id), "%.*s",
+             BF_SLICE_ARG(entry->r.run_id));
+    return 0;
+}
+
+int bf_shard_apply(struct bf_shard *shard, const struct bf_entry *entry,
+                   struct bf_err *err)
+{
+    if (entry->seq > shard->seq)
+        shard->seq = entry->seq;
+    switch (entry->kind) {
+    case BF_ENTRY_BASE:
+        return apply_base(shard, entry, err);
+    case BF_ENTRY_RUN:
+        return apply_run(shard, entry, err);
+    case BF_ENTRY_RANGE:
+    case BF_ENTRY_FINISHED:
+    case BF_ENTRY_CANCEL:
+        return 0;
+    }
+    return 0;
+}
+
+bool bf_shard_base(const struct bf_shard *shard, enum bf_lane lane,
+                   struct bf_meta *ret)
+{
+    if (!shard->bases[lane].known)
+        return false;
+    *ret = shard->bases[lane].meta;
+    return true;
+}
+
+const struct bf_started *bf_shard_started(const struct bf_shard *shard,
+                                          enum bf_lane lane, int64_t offset)
+{
+    struct node key = {.started = {.lane = lane, .offset = offset}};
+    struct node **at = tfind(&key, &shard->runs, compare);
+
+    return at && !(*at)->ended ? &(*at)->started : NULL;
+}
+
+size_t bf_shard_count(const struct bf_shard *shard)
+{
+    return shard->live;
+}
+
+uint64_t bf_shard_seq(const struct bf_shard *shard)
+{
+    return shard->seq;
+}

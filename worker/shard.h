@@ -1,0 +1,47 @@
+#ifndef BF_WORKER_SHARD_H
+#define BF_WORKER_SHARD_H
+
+/*
+ * The state of one shard as bf.state tells it: its bases, and the runs that
+ * were started and not ended. Pure: entries in, answers out. Loop thread.
+ */
+
+#include "schemas/state.h"
+
+struct bf_shard;
+
+/* A run that a worker committed to begin. */
+struct bf_started {
+    enum bf_lane lane;
+    int64_t offset;
+    uint32_t generation;
+    uint32_t attempt;
+    char run_id[BF_HEX128_SIZE]; /* empty when the entry names none */
+};
+
+struct bf_shard *bf_shard_new(struct bf_err *err);
+void bf_shard_free(struct bf_shard *shard);
+BF_DEFINE_CLEANUP(bf_shard_freep_, struct bf_shard *, bf_shard_free)
+#define bf_autoshard bf_cleanup(bf_shard_freep_)
+
+/*
+ * The next record of the changelog. Kinds that this version does not act on
+ * are kept in Kafka and ignored here. REJECT "state_went_back": a later entry
+ * of the same key with a lower txn_seq.
+ */
+int bf_shard_apply(struct bf_shard *shard, const struct bf_entry *entry,
+                   struct bf_err *err);
+
+/* The lane's b entry; false when there is none. txn_seq is the entry's. */
+bool bf_shard_base(const struct bf_shard *shard, enum bf_lane lane,
+                   struct bf_meta *ret);
+
+/* The started run of a job record, or NULL. */
+const struct bf_started *bf_shard_started(const struct bf_shard *shard,
+                                          enum bf_lane lane, int64_t offset);
+size_t bf_shard_count(const struct bf_shard *shard);
+
+/* The highest txn_seq of any entry. */
+uint64_t bf_shard_seq(const struct bf_shard *shard);
+
+#endif

@@ -1,0 +1,186 @@
+#include "worker/task.h"
+
+#include "config/clock.h"
+#include "config/fleet_topics.h"
+#include "schemas/check.h"
+#include "schemas/err.h"
+#include "worker/kafka_record.h"
+
+static struct bf_task *task_alloc(struct bf_err *err)
+{
+    struct bf_task *task = calloc(1, sizeof(*task));
+
+    if (!task) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    task->item.msg.kind = BF_MSG_ITEM;
+    task->attempt = 1;
+    return task;
+}
+
+struct bf_task *bf_task_new(rd_kafka_message_t *msg, const char *topic,
+                            struct bf_err *err)
+{
+    struct bf_task *task = task_alloc(err);
+
+    if (task && bf_kafka_record_copy(msg, topic, &task->source, err) &&
+        err->kind != BF_ERR_REJECT) {
+        bf_task_free(task);
+        task = NULL;
+    }
+    rd_kafka_message_destroy(msg);
+    if (task)
+        task->bytes = sizeof(*task) + bf_record_bytes(&task->source);
+    return task;
+}
+
+struct bf_task *bf_task_new_gap(const char *topic, uint32_t shard, int64_t from,
+                                struct bf_err *err)
+{
+    struct bf_task *task = task_alloc(err);
+
+    if (!task)
+        return NULL;
+    bf_record_init(&task->source, topic, (int32_t)shard);
+    task->source.offset = from;
+    task->bytes = sizeof(*task);
+    return task;
+}
+
+static void drop_outputs(struct bf_item *item)
+{
+    for (size_t i = 0; i < item->nout; i++) {
+        bf_record_release(item->out[i]);
+        free(bf_take(item->out[i]));
+    }
+    item->nout = 0;
+    item->nsigned = 0;
+    item->bytes = 0;
+}
+
+void bf_task_free(struct bf_task *task)
+{
+    if (!task)
+        return;
+    bf_assert(task->timer.slot == 0);
+    drop_outputs(&task->item);
+    if (task->run)
+        task->run->backend->free(task->run);
+    bf_block_free(task->block);
+    bf_record_release(&task->source);
+    free(task);
+}
+
+void bf_task_begin(struct bf_task *task)
+{
+    struct bf_subject subject = {.workspace = task->job.workspace,
+                                 .job = task->job.id,
+                                 .generation = task->job.generation,
+                                 .attempt = task->attempt};
+
+    bf_run_id(&subject, task->run_id);
+    task->begun = true;
+    task->started_at_ms = bf_now_ms();
+    task->started_us = bf_mono_us();
+}
+
+void bf_task_entry(struct bf_task *task, bool tombstone)
+{
+    struct bf_entry *entry = &task->item.entry;
+
+    task->item.has_entry = true;
+    *entry = (struct bf_entry){.kind = BF_ENTRY_RUN,
+                               .lane = task->item.lane,
+                               .tombstone = tombstone,
+                               .offset = task->source.offset};
+    if (tombstone)
+        return;
+    entry->workspace = task->job.workspace;
+    entry->job = task->job.id;
+    entry->r.state = BF_RUN_STARTED;
+    entry->r.generation = task->job.generation;
+    entry->r.attempt = task->attempt;
+    entry->r.expires_ms = task->job.expires_at_ms;
+    entry->r.order_key = task->job.order_key;
+    entry->r.run_id = bf_slice_str(task->run_id);
+    entry->r.id_origin = task->job.id_origin;
+}
+
+static struct bf_record *add_output(struct bf_task *task,
+                                    const struct bf_task_names *names,
+                                    enum bf_topic topic, struct bf_err *err)
+{
+    struct bf_item *item = &task->item;
+    struct bf_record *rec = calloc(1, sizeof(*rec));
+
+    bf_assert(item->nout < BF_ITEM_OUTPUTS);
+    if (!rec) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    bf_record_init(rec, bf_topic_name(names->topics, topic),
+                   task->source.partition);
+    item->out[item->nout++] = rec;
+    return rec;
+}
+
+static void weigh(struct bf_item *item)
+{
+    for (size_t i = 0; i < item->nout; i++)
+        item->bytes += bf_record_bytes(item->out[i]);
+}
+
+typedef int build_fn(const struct bf_end *end, const char *fleet,
+                     struct bf_record *rec, struct bf_err *err);
+
+static int add_built(struct bf_task *task, const struct bf_task_names *names,
+                     enum bf_topic topic, build_fn *build, struct bf_err *err)
+{
+    struct bf_record *rec = add_output(task, names, topic, err);
+
+    return rec ? build(&task->end, names->fleet, rec, err) : -1;
+}
+
+static int add_dead(struct bf_task *task, const struct bf_task_names *names,
+                    const struct bf_death *death, struct bf_err *err)
+{
+    struct bf_record *rec = add_output(task, names, BF_TOPIC_DEADLETTER, err);
+
+    return rec ? bf_dead_build(death, names->fleet, rec, err) : -1;
+}
+
+int bf_task_outputs(struct bf_task *task, const struct bf_task_names *names,
+                    const struct bf_death *death, struct bf_err *err)
+{
+    struct bf_end *end = &task->end;
+
+    drop_outputs(&task->item);
+    end->job = &task->job;
+    end->source = &task->source;
+    end->attempt = task->attempt;
+    end->worker = names->worker;
+    end->has_dead_letter = death;
+    if (add_built(task, names, BF_TOPIC_RESULTS, bf_result_build, err))
+        return -1;
+    if (end->has_usage &&
+        add_built(task, names, BF_TOPIC_USAGE, bf_usage_build, err))
+        return -1;
+    if (task->job.callback_url.ptr &&
+        add_built(task, names, BF_TOPIC_CALLBACKS, bf_callback_build, err))
+        return -1;
+    if (death && add_dead(task, names, death, err))
+        return -1;
+    weigh(&task->item);
+    return 0;
+}
+
+int bf_task_untrusted(struct bf_task *task, const struct bf_task_names *names,
+                      const struct bf_death *death, struct bf_err *err)
+{
+    drop_outputs(&task->item);
+    if (add_dead(task, names, death, err))
+        return -1;
+    weigh(&task->item);
+    return 0;
+}

@@ -1,0 +1,75 @@
+#ifndef BF_WORKER_TASK_H
+#define BF_WORKER_TASK_H
+
+/*
+ * One record of a jobs topic on its way through this worker, from the log to
+ * the transaction that ends it. Loop thread, except while its item is with the
+ * committer.
+ */
+
+#include "worker/admit.h"
+#include "worker/backend.h"
+#include "worker/item.h"
+#include "worker/timers.h"
+
+enum bf_task_phase {
+    BF_TASK_WAITING,  /* for its time, or its next try */
+    BF_TASK_STARTING, /* its started entry is being committed */
+    BF_TASK_RUNNING,  /* with a backend */
+    BF_TASK_ENDING,   /* its outputs are being committed */
+};
+
+struct bf_task {
+    struct bf_item item; /* first */
+    struct bf_task *prev, *next;
+    struct bf_timer timer;
+    enum bf_task_phase phase;
+    bool begun;   /* a run was begun: run_id and started_at_ms are set */
+    bool minimal; /* its outputs are already the smallest there are */
+    int tries;    /* that certainly did not run */
+    uint32_t attempt;
+    struct bf_record source;
+    struct bf_job job;
+    struct bf_block *block; /* NULL: not to be run */
+    struct bf_run_input input;
+    struct bf_run *run;
+    char run_id[BF_HEX128_SIZE];
+    int64_t started_at_ms, started_us;
+    struct bf_end end;
+    size_t bytes; /* what it holds of the memory budget */
+};
+
+/* Copies msg and destroys it, in any case. */
+struct bf_task *bf_task_new(rd_kafka_message_t *msg, const char *topic,
+                            struct bf_err *err);
+
+/* For offsets that are not in the log: nothing was read. */
+struct bf_task *bf_task_new_gap(const char *topic, uint32_t shard, int64_t from,
+                                struct bf_err *err);
+void bf_task_free(struct bf_task *task);
+
+/* A new run id; the run begins now. */
+void bf_task_begin(struct bf_task *task);
+
+/* The state entry "started", or its end; borrows from the task. */
+void bf_task_entry(struct bf_task *task, bool tombstone);
+
+/* Names of what outputs are written to. */
+struct bf_task_names {
+    const struct bf_topics *topics;
+    const char *fleet;
+    const char *worker;
+};
+
+/*
+ * Fill the item with the outputs of task->end: a result, and what goes with
+ * it. Earlier ones are dropped.
+ */
+int bf_task_outputs(struct bf_task *task, const struct bf_task_names *names,
+                    const struct bf_death *death, struct bf_err *err);
+
+/* A dead letter alone, of a record that nobody vouches for. */
+int bf_task_untrusted(struct bf_task *task, const struct bf_task_names *names,
+                      const struct bf_death *death, struct bf_err *err);
+
+#endif

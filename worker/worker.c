@@ -1,0 +1,467 @@
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+
+#include "config/clock.h"
+#include "config/fleet_topics.h"
+#include "config/kafka_conf.h"
+#include "config/keys.h"
+#include "config/log.h"
+#include "schemas/check.h"
+#include "schemas/err.h"
+#include "schemas/sign.h"
+#include "worker/committer.h"
+#include "worker/consumer.h"
+#include "worker/runs.h"
+#include "worker/shards.h"
+#include "worker/slot.h"
+
+#define REPORT_EVERY_MS 10000 /* one line that says how it goes */
+#define LEAVE_MS 5000         /* for the group to let us go */
+#define START_MS 10000        /* for the first answer of a broker */
+#define READER_BYTES (1U << 20)
+#define MAX_PULLS 256 /* records between two looks at the rest */
+
+struct bf_worker {
+    const struct bf_settings *settings;
+    struct bf_slot slot;
+    struct bf_topics topics;
+    struct bf_keyring *keys;
+    struct bf_verifier *job_verifier;
+    struct bf_verifier *state_verifier;
+    uint32_t nshards;
+    rd_kafka_t *reader;
+    struct bf_consumer *consumer;
+    struct bf_committer *committer;
+    struct bf_shards *shards;
+    struct bf_runs *runs;
+    int epoll_fd;
+    int signal_fd;
+    int log_fd;
+    bool stopping;
+    bool committer_over;
+    int64_t leave_by_ms;
+    int64_t report_ms;
+};
+
+/* ---- building ---- */
+
+static int load_keys(struct bf_worker *w, struct bf_err *err)
+{
+    w->keys = bf_keyring_load(w->settings->keys.dir, err);
+    if (!w->keys)
+        return -1;
+    w->job_verifier = bf_verifier_new(bf_keyring_find_key, w->keys, err);
+    w->state_verifier = w->job_verifier
+                            ? bf_verifier_new(bf_keyring_find_key, w->keys, err)
+                            : NULL;
+    return w->state_verifier ? 0 : -1;
+}
+
+static const struct bf_signer *
+find_signer(struct bf_worker *w, enum bf_purpose purpose, struct bf_err *err)
+{
+    const struct bf_signer *signer = bf_keyring_signer(w->keys, purpose);
+
+    if (!signer)
+        bf_err_set(err, BF_ERR_FATAL, "no_key",
+                   "keys.dir %s has no %s key to sign with: `blockfleet keys "
+                   "new %s`",
+                   w->settings->keys.dir, bf_purpose_name(purpose),
+                   bf_purpose_name(purpose));
+    return signer;
+}
+
+static int open_reader(struct bf_worker *w, struct bf_err *err)
+{
+    char reason[256];
+    struct bf_kafka_want want = {.role = BF_KAFKA_READER_UNCOMMITTED,
+                                 .queue_bytes = READER_BYTES,
+                                 .partitions = 1};
+    rd_kafka_conf_t *conf = bf_kafka_conf_new(w->settings, &want, err);
+
+    if (!conf)
+        return -1;
+    w->reader = rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof(reason));
+    if (!w->reader) {
+        rd_kafka_conf_destroy(conf);
+        return bf_err_set(err, BF_ERR_FATAL, "reader", "%s", reason);
+    }
+    rd_kafka_poll_set_consumer(w->reader);
+    return bf_topics_check(w->reader, &w->topics, START_MS, &w->nshards, err);
+}
+
+/* Half of the memory is its queues', the other half is the runs'. */
+static int open_consumer(struct bf_worker *w, struct bf_err *err)
+{
+    struct bf_kafka_want want = {.role = BF_KAFKA_CONSUMER,
+                                 .queue_bytes =
+                                     w->settings->worker.memory_bytes / 2,
+                                 .partitions = w->nshards * BF_INPUT_LANES};
+    const char *topics[] = {bf_topic_name(&w->topics, BF_TOPIC_JOBS),
+                            bf_topic_name(&w->topics, BF_TOPIC_BATCH),
+                            bf_topic_name(&w->topics, BF_TOPIC_STATE)};
+    rd_kafka_conf_t *conf = bf_kafka_conf_new(w->settings, &want, err);
+
+    w->consumer =
+        conf ? bf_consumer_new(conf, topics, bf_countof(topics), err) : NULL;
+    return w->consumer ? 0 : -1;
+}
+
+static rd_kafka_conf_t *producer_conf(void *arg, const char *txn_id,
+                                      struct bf_err *err)
+{
+    struct bf_worker *w = arg;
+    struct bf_kafka_want want = {.role = BF_KAFKA_TXN_PRODUCER,
+                                 .transactional_id = txn_id};
+
+    return bf_kafka_conf_new(w->settings, &want, err);
+}
+
+static int start_committer(struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+    struct bf_committer_config config = {
+        .topics = &w->topics,
+        .fleet = s->fleet,
+        .txn_id = w->slot.txn_id,
+        .host = s->instance,
+        .shards = w->nshards,
+        .interval_ms = (int)s->worker.commit_interval_ms,
+        .bytes = s->worker.commit_bytes,
+        .txn_timeout_ms = (int)s->worker.transaction_timeout_ms,
+        .result_signer = find_signer(w, BF_PURPOSE_RESULT, err),
+        .state_signer = find_signer(w, BF_PURPOSE_STATE, err),
+        .consumer = bf_consumer_handle(w->consumer),
+        .reader = w->reader,
+        .producer_conf = producer_conf,
+        .arg = w,
+    };
+
+    if (!config.result_signer || !config.state_signer)
+        return -1;
+    w->committer = bf_committer_new(&config, err);
+    return w->committer ? 0 : -1;
+}
+
+static int create_shards(struct bf_worker *w, struct bf_err *err)
+{
+    struct bf_shards_config config = {
+        .topics = &w->topics,
+        .shards = w->nshards,
+        .window = w->settings->worker.window,
+        .drain_ms = w->settings->worker.drain_ms,
+        .consumer = w->consumer,
+        .committer = w->committer,
+        .verifier = w->state_verifier,
+    };
+
+    w->shards = bf_shards_new(&config, err);
+    return w->shards ? 0 : -1;
+}
+
+static int open_run_log(struct bf_worker *w, struct bf_err *err)
+{
+    const char *path = w->settings->worker.log_runs;
+
+    if (!path[0])
+        return 0;
+    w->log_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    return w->log_fd < 0 ? bf_err_set(err, BF_ERR_FATAL, "log_runs", "%s: %s",
+                                      path, strerrorname_np(errno))
+                         : 0;
+}
+
+static int create_runs(struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+    static const char *const names[] = {[BF_BACKEND_NOOP] = "noop",
+                                        [BF_BACKEND_HTTP] = "http",
+                                        [BF_BACKEND_LOCAL] = "local"};
+    const char *name = names[s->worker.backend];
+    struct bf_runs_config config = {
+        .names = {.topics = &w->topics,
+                  .fleet = s->fleet,
+                  .worker = w->slot.txn_id},
+        .shards = w->shards,
+        .committer = w->committer,
+        .verifier = w->job_verifier,
+        .backend = bf_backend_find(bf_slice_str(name)),
+        .backend_config = {.http_url = s->http.url,
+                           .noop_delay_ms = s->noop.delay_ms},
+        .nshards = w->nshards,
+        .concurrency = (size_t)s->worker.concurrency,
+        .memory_bytes = s->worker.memory_bytes / 2,
+        .max_result_bytes = BF_MAX_RESULT,
+        .log_fd = w->log_fd,
+    };
+
+    if (!config.backend)
+        return bf_err_set(err, BF_ERR_FATAL, "no_backend",
+                          "worker.backend %s is not built in", name);
+    w->runs = bf_runs_new(&config, err);
+    return w->runs ? 0 : -1;
+}
+
+static int watch(struct bf_worker *w, int fd, struct bf_err *err)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+
+    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &event)
+               ? bf_err_set(err, BF_ERR_FATAL, "epoll", "epoll_ctl: %s",
+                            strerrorname_np(errno))
+               : 0;
+}
+
+static int open_loop(struct bf_worker *w, struct bf_err *err)
+{
+    sigset_t signals;
+
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    /* Before any thread exists, so that all of them inherit it. */
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    w->signal_fd = signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC);
+    w->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (w->signal_fd < 0 || w->epoll_fd < 0)
+        return bf_err_set(err, BF_ERR_FATAL, "epoll", "%s",
+                          strerrorname_np(errno));
+    return watch(w, w->signal_fd, err);
+}
+
+static int build(struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+
+    return open_loop(w, err) ||
+                   bf_topics_init(&w->topics, s->topics.prefix, err) ||
+                   load_keys(w, err) ||
+                   bf_slot_take(s->run_dir, s->kafka.group, s->instance,
+                                (unsigned int)s->worker.slots, &w->slot, err) ||
+                   open_reader(w, err) || open_consumer(w, err) ||
+                   start_committer(w, err) || create_shards(w, err) ||
+                   open_run_log(w, err) || create_runs(w, err) ||
+                   watch(w, bf_consumer_fd(w->consumer), err) ||
+                   watch(w, bf_committer_fd(w->committer), err) ||
+                   bf_consumer_subscribe(
+                       w->consumer, bf_topic_name(&w->topics, BF_TOPIC_JOBS),
+                       err)
+               ? -1
+               : 0;
+}
+
+struct bf_worker *bf_worker_new(const struct bf_settings *settings,
+                                struct bf_err *err)
+{
+    struct bf_worker *w = calloc(1, sizeof(*w));
+
+    if (!w) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    w->settings = settings;
+    w->slot.fd = -1;
+    w->epoll_fd = -1;
+    w->signal_fd = -1;
+    w->log_fd = -1;
+    if (build(w, err)) {
+        bf_worker_free(w);
+        return NULL;
+    }
+    bf_log_info("worker_up", bf_kv_str("txn_id", w->slot.txn_id),
+                bf_kv_int("shards", w->nshards), bf_kv_int("pid", getpid()));
+    return w;
+}
+
+/* ---- the committer's messages ---- */
+
+static int serve_item(struct bf_worker *w, struct bf_item *item,
+                      struct bf_err *err)
+{
+    if (!item->wants_base)
+        return bf_runs_answered(w->runs, item, err);
+    bf_shards_done(w->shards, item->shard, item->epoch);
+    free(item);
+    return 0;
+}
+
+static int serve_message(struct bf_worker *w, struct bf_msg *msg,
+                         struct bf_err *err)
+{
+    switch ((enum bf_msg_kind)msg->kind) {
+    case BF_MSG_ITEM:
+        return serve_item(w, (struct bf_item *)msg, err);
+    case BF_MSG_QUERY:
+    case BF_MSG_BASES:
+        return bf_shards_take(w->shards, msg, err);
+    case BF_MSG_FATAL:
+        bf_err_set(err, BF_ERR_FATAL, "committer", "%s",
+                   ((struct bf_fatal *)msg)->text);
+        free(msg);
+        return -1;
+    case BF_MSG_STOPPED:
+        w->committer_over = true;
+        free(msg);
+        return 0;
+    case BF_MSG_GROUP:
+    case BF_MSG_OPEN:
+    case BF_MSG_FENCE:
+    case BF_MSG_STOP:
+        bf_assert(!"a message that only goes the other way");
+    }
+    return -1;
+}
+
+static int serve_committer(struct bf_worker *w, struct bf_err *err)
+{
+    struct bf_msg *msg = bf_committer_take(w->committer);
+    int rc = 0;
+
+    while (msg) {
+        struct bf_msg *next = msg->next;
+
+        /* All of them, even after a failure: they own what they carry. */
+        if (serve_message(w, msg, rc ? &(struct bf_err){0} : err))
+            rc = -1;
+        msg = next;
+    }
+    return rc;
+}
+
+static void stop_committer(struct bf_worker *w)
+{
+    struct bf_msg *msg = calloc(1, sizeof(*msg));
+    struct bf_err ignored = {0};
+
+    bf_assert(msg);
+    msg->kind = BF_MSG_STOP;
+    bf_committer_put(w->committer, msg);
+    while (!w->committer_over) {
+        struct epoll_event event;
+
+        epoll_wait(w->epoll_fd, &event, 1, 100);
+        serve_committer(w, &ignored);
+    }
+}
+
+void bf_worker_free(struct bf_worker *worker)
+{
+    if (!worker)
+        return;
+    if (worker->runs)
+        bf_runs_kill_all(worker->runs);
+    if (worker->committer)
+        stop_committer(worker);
+    bf_runs_free(worker->runs);
+    bf_shards_free(worker->shards);
+    bf_committer_free(worker->committer);
+    bf_consumer_free(worker->consumer, LEAVE_MS);
+    if (worker->reader) {
+        rd_kafka_consumer_close(worker->reader);
+        rd_kafka_destroy(worker->reader);
+    }
+    bf_verifier_free(worker->job_verifier);
+    bf_verifier_free(worker->state_verifier);
+    bf_keyring_free(worker->keys);
+    bf_slot_release(&worker->slot);
+    if (worker->log_fd >= 0)
+        close(worker->log_fd);
+    if (worker->signal_fd >= 0)
+        close(worker->signal_fd);
+    if (worker->epoll_fd >= 0)
+        close(worker->epoll_fd);
+    free(worker);
+}
+
+/* ---- the loop ---- */
+
+static void serve_signals(struct bf_worker *w)
+{
+    struct signalfd_siginfo info;
+
+    while (read(w->signal_fd, &info, sizeof(info)) == sizeof(info)) {
+        if (w->stopping)
+            continue;
+        bf_log_info("stopping", bf_kv_int("signal", info.ssi_signo));
+        w->stopping = true;
+        w->leave_by_ms = bf_mono_ms() + w->settings->worker.drain_ms + LEAVE_MS;
+        bf_consumer_unsubscribe(w->consumer);
+    }
+}
+
+static int pull(struct bf_worker *w, struct bf_err *err)
+{
+    struct bf_pull got;
+
+    for (int i = 0; i < MAX_PULLS && bf_runs_has_room(w->runs); i++) {
+        if (bf_shards_pull(w->shards, &got) == BF_PULL_NONE)
+            return 0;
+        if (bf_runs_take(w->runs, &got, err))
+            return -1;
+    }
+    return bf_runs_has_room(w->runs) ? 1 : 0;
+}
+
+static void report(struct bf_worker *w)
+{
+    struct bf_runs_count count;
+    size_t open, stopped;
+
+    if (bf_mono_ms() < w->report_ms)
+        return;
+    w->report_ms = bf_mono_ms() + REPORT_EVERY_MS;
+    bf_runs_count(w->runs, &count);
+    bf_shards_count(w->shards, &open, &stopped);
+    bf_log_info(
+        "status", bf_kv_int("shards", (int64_t)open),
+        bf_kv_int("stopped", (int64_t)stopped),
+        bf_kv_int("running", (int64_t)count.running),
+        bf_kv_int("tasks", (int64_t)count.tasks),
+        bf_kv_int("bytes", (int64_t)count.bytes),
+        bf_kv_int("succeeded", (int64_t)count.ended[BF_OUTCOME_SUCCEEDED]),
+        bf_kv_int("late", (int64_t)count.late));
+}
+
+/* One look at everything; 1: there is more, look again at once. */
+static int tick(struct bf_worker *w, struct bf_err *err)
+{
+    serve_signals(w);
+    bf_consumer_clear_fd(w->consumer);
+    if (serve_committer(w, err) || bf_shards_serve(w->shards, err))
+        return -1;
+    bf_runs_let_go(w->runs);
+    if (bf_runs_serve(w->runs, err))
+        return -1;
+    report(w);
+    return pull(w, err);
+}
+
+static bool has_left(const struct bf_worker *w)
+{
+    return w->stopping && (!bf_consumer_is_member(w->consumer) ||
+                           bf_mono_ms() >= w->leave_by_ms);
+}
+
+int bf_worker_run(struct bf_worker *worker, struct bf_err *err)
+{
+    struct epoll_event events[8];
+
+    while (!has_left(worker)) {
+        int more = tick(worker, err);
+        int wait = worker->stopping ? 50 : 1000;
+
+        if (more < 0)
+            return -1;
+        wait = bf_shards_wait(worker->shards, wait);
+        wait = more ? 0 : bf_runs_wait(worker->runs, wait);
+        epoll_wait(worker->epoll_fd, events, (int)bf_countof(events), wait);
+    }
+    bf_log_info("left_group", bf_kv_str("txn_id", worker->slot.txn_id));
+    return 0;
+}
