@@ -35,13 +35,6 @@ static int put_value(const struct bf_fleet *fleet, struct bf_record *rec,
 int bf_fleet_build(const struct bf_fleet *fleet, struct bf_record *rec,
                    struct bf_err *err)
 {
-    const struct bf_slice parts[] = {
-        BF_SLICE_LIT("blockfleet/v1/state"),
-        bf_slice_str(fleet->name),
-        BF_SLICE_LIT("0"),
-        BF_SLICE_LIT(BF_FLEET_KEY),
-        BF_SLICE_LIT("0"),
-    };
     char id[BF_HEX128_SIZE];
     struct bf_envelope envelope = {
         .type = BF_TYPE_STATE,
@@ -51,7 +44,7 @@ int bf_fleet_build(const struct bf_fleet *fleet, struct bf_record *rec,
         .subject = BF_FLEET_KEY,
     };
 
-    bf_hash_hex(parts, bf_countof(parts), id);
+    bf_state_id(fleet->name, 0, BF_SLICE_LIT(BF_FLEET_KEY), 0, id);
     rec->key = BF_SLICE_LIT(BF_FLEET_KEY);
     if (put_value(fleet, rec, err) || bf_envelope_put(rec, &envelope, err))
         return -1;
@@ -79,7 +72,7 @@ static int read_number(const json_t *doc, const char *member, json_int_t min,
 static int read_doc(const json_t *doc, struct bf_fleet *ret, struct bf_err *err)
 {
     struct bf_slice name = bf_json_slice(json_object_get(doc, "fleet"));
-    uint32_t number;
+    uint32_t number = 0;
 
     if (read_number(doc, "v", 1, &number, err))
         return -1;

@@ -13,7 +13,7 @@
 #define PAGE "1000"
 #define PAGE_MS 120000
 #define TRIES 6
-#define FOR_EVER_S (7U * 86400U)
+#define FOR_EVER_S UINT64_C(604800) /* a week */
 
 /* All jobs named on the command line; wait_s 0: as they are now. */
 static int gather(struct bf_cli *cli, uint64_t wait_s, json_t *jobs,

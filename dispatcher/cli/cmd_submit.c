@@ -17,7 +17,7 @@
 
 #define SEND_MS 60000
 #define TRIES 6
-#define FOR_EVER_S (7U * 86400U)
+#define FOR_EVER_S UINT64_C(604800) /* a week */
 #define REFUSALS_SHOWN 10
 
 static int until(struct bf_cli *cli, int64_t *ret_mono_ms, struct bf_err *err)

@@ -13,6 +13,26 @@
         "workspace", 'w', false, "NAME", "whose jobs"                          \
     }
 
+static const struct bf_flag topics_init_flags[] = {
+    {"dev-keys", 0, false, NULL, "first make the keys that are missing"},
+    {"replace-untrusted", 0, false, NULL,
+     "write anew what no trusted key signed"},
+    {"acls", 0, false, NULL, "only print the ACLs that each role needs"},
+};
+
+static const struct bf_flag topics_show_flags[] = {
+    {"acls", 0, false, NULL, "print the ACLs that each role needs"},
+};
+
+static const struct bf_flag doctor_flags[] = {
+    {"offline", 0, false, NULL, "leave out the dispatcher"},
+};
+
+static const struct bf_flag keys_new_flags[] = {
+    {"workspace", 'w', true, "NAME", "it may sign for this workspace only"},
+    {"comment", 0, false, "TEXT", "whose it is"},
+};
+
 static const struct bf_flag submit_flags[] = {
     WORKSPACE,
     {"code", 'c', false, "FILE", "Python with the function to run"},
@@ -72,6 +92,77 @@ static const struct bf_flag help_flags[] = {
 #define ENDED (BF_EXIT_BIT(BF_EXIT_JOB) | BF_EXIT_BIT(BF_EXIT_PENDING))
 
 static const struct bf_command commands[] = {
+    {
+        .name = "topics init",
+        .summary = "create the topics of a fleet and sign their beginning",
+        .help =
+            "Creates what is missing of the topics of PROTOCOL.md, with\n"
+            "topics.shards partitions each, then writes the fleet's entry and\n"
+            "a signed beginning per shard and lane to the state topic, unless\n"
+            "they are there. A second run changes nothing and says so. Needs\n"
+            "a key of purpose state: 'blockfleet keys new state'.",
+        .options = FLAGS(topics_init_flags),
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_topics_init,
+    },
+    {
+        .name = "topics show",
+        .summary = "list the topics of a fleet and what is in them",
+        .help =
+            "Partitions, replication, clean-up, sizes and how many records\n"
+            "the logs hold. Reads metadata only.",
+        .options = FLAGS(topics_show_flags),
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_topics_show,
+    },
+    {
+        .name = "doctor",
+        .summary = "check brokers, topics, keys, workers and the dispatcher",
+        .help = "One line per check: ok, warn or FAIL, what it means and what\n"
+                "to do next. Changes nothing. Exits with 5 when a check FAILs.",
+        .options = FLAGS(doctor_flags),
+        .exits = UNREACHABLE | BF_EXIT_BIT(BF_EXIT_UNHEALTHY),
+        .run = bf_cmd_doctor,
+    },
+    {
+        .name = "keys new",
+        .words = "PURPOSE",
+        .summary = "make a signing key and trust it",
+        .help =
+            "PURPOSE is job, control, state, result or run: what the key\n"
+            "may sign. The private half goes into keys.dir with mode 0600;\n"
+            "hand the printed line to 'keys trust' wherever it is verified.",
+        .options = FLAGS(keys_new_flags),
+        .min_words = 1,
+        .max_words = 1,
+        .run = bf_cmd_keys_new,
+    },
+    {
+        .name = "keys list",
+        .summary = "list the keys that are trusted and those we can sign with",
+        .help = "Public halves only.",
+        .run = bf_cmd_keys_list,
+    },
+    {
+        .name = "keys trust",
+        .words = "LINE...",
+        .summary = "trust a public key for one purpose",
+        .help = "LINE is what 'keys new' printed elsewhere: a purpose, ed25519,"
+                "\nthe public key, perhaps workspaces=a,b and a comment.",
+        .min_words = 1,
+        .max_words = SIZE_MAX,
+        .run = bf_cmd_keys_trust,
+    },
+    {
+        .name = "keys revoke",
+        .words = "KEY-ID",
+        .summary = "trust a key no longer",
+        .help = "What it has signed is refused from then on, by every process\n"
+                "that reads this keys.dir when it next starts.",
+        .min_words = 1,
+        .max_words = 1,
+        .run = bf_cmd_keys_revoke,
+    },
     {
         .name = "submit",
         .summary = "run a block: one job from options, or a file of jobs",

@@ -7,10 +7,17 @@
 
 typedef enum bf_exit bf_cmd_fn(struct bf_cli *cli);
 
+bf_cmd_fn bf_cmd_doctor;
 bf_cmd_fn bf_cmd_help;
+bf_cmd_fn bf_cmd_keys_list;
+bf_cmd_fn bf_cmd_keys_new;
+bf_cmd_fn bf_cmd_keys_revoke;
+bf_cmd_fn bf_cmd_keys_trust;
 bf_cmd_fn bf_cmd_results;
 bf_cmd_fn bf_cmd_status;
 bf_cmd_fn bf_cmd_submit;
+bf_cmd_fn bf_cmd_topics_init;
+bf_cmd_fn bf_cmd_topics_show;
 bf_cmd_fn bf_cmd_version;
 bf_cmd_fn bf_cmd_wait;
 

@@ -1687,6 +1687,27 @@ class BaseEntry:
 
 
 @dataclass(frozen=True)
+class FleetEntry:
+    """What was decided for the whole fleet; partition 0 only."""
+
+    fleet: str
+    shards: int
+    spread: int
+    created_ms: int
+
+    def id(self) -> str:
+        return "m"
+
+    def value(self) -> dict[str, Json]:
+        return {
+            "fleet": self.fleet,
+            "shards": self.shards,
+            "spread": self.spread,
+            "created": rfc3339(self.created_ms),
+        }
+
+
+@dataclass(frozen=True)
 class RunEntry:
     lane: str
     offset: int
@@ -1957,6 +1978,23 @@ def entry_parse(rec: Record) -> tuple[Entry, int]:
         refuse(BAD_STATE, "v")
     entry = _ENTRIES[kind](said, value)
     return entry, seq if value["seq"] == seq else refuse(BAD_STATE, "seq")
+
+
+def fleet_parse(rec: Record) -> tuple[FleetEntry, int]:
+    """The entry `m`, which is none of a shard's own, and its seq."""
+    check_common(rec, "state", BAD_STATE)
+    if rec.key != b"m" or rec.partition != 0 or rec.value is None:
+        refuse(BAD_STATE, "not the fleet's entry")
+    value = load(rec.value, BAD_STATE)
+    names = {"fleet": str, "shards": int, "spread": int, "created": str}
+    members(value, BAD_STATE, v=int, seq=int, **names)
+    seq = number(rec.get("bf_seq"), U63, BAD_STATE)
+    if value["v"] != 1 or value["seq"] != seq:
+        refuse(BAD_STATE, "v or seq")
+    shards = ranged(value["shards"], 4096, BAD_STATE, 1)
+    spread = ranged(value["spread"], 4096, BAD_STATE, 1)
+    created = un_rfc3339(value["created"], BAD_STATE)
+    return FleetEntry(value["fleet"], shards, spread, created), seq
 
 
 # ---- §9 forwarded runs ------------------------------------------------------

@@ -278,7 +278,8 @@ class Validator:
         require(said["ce_subject"] == f"{value['workspace']}/{value['job']}", "subject")
 
     def _state(self, rec: w.Record, doc: Json) -> None:
-        entry, seq = w.entry_parse(rec)
+        parse = w.fleet_parse if rec.key == b"m" else w.entry_parse
+        entry, seq = parse(rec)
         said = doc["headers"]
         fleet = said["ce_source"].removeprefix("/blockfleet/")
         derived = w.state_id(fleet, rec.partition, entry.id(), seq)

@@ -1,0 +1,203 @@
+#include "dispatcher/cli/fleet_state.h"
+
+#include <stdio.h>
+
+#include "config/clock.h"
+#include "config/keys.h"
+#include "schemas/err.h"
+
+#define SILENCE_MS 15000
+
+BF_DEFINE_CLEANUP(verifier_freep, struct bf_verifier *, bf_verifier_free)
+
+/* One reading of the topic. */
+struct reading {
+    struct bf_fleet_state *state;
+    struct bf_verifier *verifier;
+    const char *topic;
+    int64_t now_ms;
+};
+
+const struct bf_base_seen *
+bf_fleet_state_base(const struct bf_fleet_state *state, uint32_t shard,
+                    enum bf_lane lane)
+{
+    bf_assert(shard < state->shards && lane < BF_LANES);
+    return &state->bases[shard * BF_LANES + lane];
+}
+
+void bf_fleet_state_release(struct bf_fleet_state *state)
+{
+    free(state->bases);
+    state->bases = NULL;
+}
+
+/* Borrows from msg. */
+static int record_of(const rd_kafka_message_t *msg, const char *topic,
+                     struct bf_record *ret, struct bf_err *err)
+{
+    rd_kafka_headers_t *headers = NULL;
+    const char *name;
+    const void *value;
+    size_t len;
+
+    bf_record_init(ret, topic, msg->partition);
+    ret->offset = msg->offset;
+    ret->key = (struct bf_slice){msg->key, msg->key_len};
+    ret->value = (struct bf_slice){msg->payload, msg->len};
+    if (rd_kafka_message_headers(msg, &headers))
+        return 0;
+    for (size_t i = 0;
+         rd_kafka_header_get_all(headers, i, &name, &value, &len) == 0; i++) {
+        if (bf_record_ref(ret, bf_slice_str(name),
+                          (struct bf_slice){value, len}, err))
+            return -1;
+    }
+    return 0;
+}
+
+/* The lane when key is "b/<lane>", else -1. */
+static int base_lane(struct bf_slice key)
+{
+    if (key.len < 2 || memcmp(key.ptr, "b/", 2) != 0)
+        return -1;
+    return bf_lane_parse((struct bf_slice){key.ptr + 2, key.len - 2});
+}
+
+static void take_fleet(struct reading *reading, const struct bf_record *rec,
+                       bool trusted, struct bf_err *why)
+{
+    struct bf_fleet_state *state = reading->state;
+
+    if (trusted && bf_fleet_parse(rec, &state->fleet, why) == 0) {
+        state->fleet_seen = BF_SEEN_TRUSTED;
+        return;
+    }
+    if (state->fleet_seen == BF_SEEN_TRUSTED)
+        return;
+    state->fleet_seen = BF_SEEN_UNTRUSTED;
+    snprintf(state->fleet_why, sizeof(state->fleet_why), "%.*s",
+             BF_WHY_SIZE - 1, why->msg);
+}
+
+static void take_base(struct reading *reading, const struct bf_record *rec,
+                      enum bf_lane lane, bool trusted, struct bf_err *why)
+{
+    struct bf_base_seen *base =
+        &reading->state->bases[(uint32_t)rec->partition * BF_LANES + lane];
+    bf_autoentry struct bf_entry entry = {0};
+
+    if (trusted && bf_entry_parse(rec, &entry, why) == 0) {
+        *base = (struct bf_base_seen){.seen = BF_SEEN_TRUSTED,
+                                      .base = entry.b.base,
+                                      .seq = entry.seq,
+                                      .at_ms = entry.b.at_ms};
+        return;
+    }
+    /* the log is compacted: it is this record that will be left */
+    base->seen = BF_SEEN_UNTRUSTED;
+    snprintf(base->why, sizeof(base->why), "%.*s", BF_WHY_SIZE - 1, why->msg);
+}
+
+static void take(struct reading *reading, const rd_kafka_message_t *msg)
+{
+    bf_autorecord struct bf_record rec = {0};
+    struct bf_err why = {0};
+    bool trusted =
+        record_of(msg, reading->topic, &rec, &why) == 0 &&
+        bf_verify(reading->verifier, BF_PURPOSE_STATE, &rec,
+                  (struct bf_slice){NULL, 0}, reading->now_ms, &why) == 0;
+    int lane = base_lane(rec.key);
+
+    reading->state->records++;
+    if (!trusted)
+        reading->state->untrusted++;
+    if (bf_fleet_is(&rec))
+        take_fleet(reading, &rec, trusted, &why);
+    else if (lane >= 0 && (uint32_t)rec.partition < reading->state->shards)
+        take_base(reading, &rec, (enum bf_lane)lane, trusted, &why);
+}
+
+/* One message or event of the reader. *left: partitions not at their end. */
+static int handle(struct reading *reading, const rd_kafka_message_t *msg,
+                  uint32_t *left, struct bf_err *err)
+{
+    switch ((int)msg->err) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR:
+        take(reading, msg);
+        return 0;
+    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
+        (*left)--;
+        return 0;
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+        return 0; /* it tries again; silence will end it */
+    default:
+        return bf_err_set(err, BF_ERR_REJECT, "refused", "%s: %s",
+                          reading->topic, rd_kafka_message_errstr(msg));
+    }
+}
+
+/* Until every partition has been read to its end. */
+static int drain(struct reading *reading, rd_kafka_t *rk, struct bf_err *err)
+{
+    uint32_t left = reading->state->shards;
+    int status = 0;
+
+    while (left > 0 && status == 0) {
+        rd_kafka_message_t *msg = rd_kafka_consumer_poll(rk, SILENCE_MS);
+
+        if (!msg)
+            return bf_err_set(err, BF_ERR_RETRY, "unreachable",
+                              "%s: not read to its end, silent for %d s",
+                              reading->topic, SILENCE_MS / 1000);
+        status = handle(reading, msg, &left, err);
+        rd_kafka_message_destroy(msg);
+    }
+    return status;
+}
+
+static int consume(struct reading *reading, rd_kafka_t *rk, struct bf_err *err)
+{
+    uint32_t shards = reading->state->shards;
+    rd_kafka_topic_partition_list_t *list =
+        rd_kafka_topic_partition_list_new((int)shards);
+    rd_kafka_resp_err_t code;
+    int status;
+
+    for (uint32_t p = 0; p < shards; p++)
+        rd_kafka_topic_partition_list_add(list, reading->topic, (int32_t)p)
+            ->offset = RD_KAFKA_OFFSET_BEGINNING;
+    bf_kafka_learn(rk, reading->topic);
+    code = rd_kafka_assign(rk, list);
+    rd_kafka_topic_partition_list_destroy(list);
+    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+        return bf_err_set(err, BF_ERR_RETRY, "unreachable", "%s: %s",
+                          reading->topic, rd_kafka_err2str(code));
+    status = drain(reading, rk, err);
+    rd_kafka_assign(rk, NULL);
+    return status;
+}
+
+int bf_fleet_state_read(struct bf_kafka *kafka, const char *topic,
+                        uint32_t shards, struct bf_keyring *ring,
+                        struct bf_fleet_state *ret, struct bf_err *err)
+{
+    bf_autofleetstate struct bf_fleet_state state = {
+        .shards = shards,
+        .bases = calloc((size_t)shards * BF_LANES, sizeof(*state.bases)),
+    };
+    bf_cleanup(verifier_freep) struct bf_verifier *verifier =
+        bf_verifier_new(bf_keyring_find_key, ring, err);
+    struct reading reading = {&state, verifier, topic, bf_now_ms()};
+
+    if (!verifier)
+        return -1;
+    if (!state.bases)
+        return bf_err_oom(err);
+    if (consume(&reading, bf_kafka_handle(kafka), err))
+        return -1;
+    *ret = state;
+    state.bases = NULL;
+    return 0;
+}
