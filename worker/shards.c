@@ -2,12 +2,13 @@
 
 #include "config/clock.h"
 #include "config/fleet_topics.h"
+#include "config/kafka_record.h"
 #include "config/log.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
+#include "schemas/fleet.h"
 #include "worker/committer.h"
 #include "worker/crash.h"
-#include "worker/kafka_record.h"
 #include "worker/ledger.h"
 #include "worker/restore.h"
 
@@ -273,6 +274,9 @@ static void apply_entry(struct bf_shards *shards, uint32_t id,
     bf_autoentry struct bf_entry entry = {0};
     struct bf_err err = {0};
 
+    /* the fleet's own entry is none of a shard's */
+    if (bf_slice_is((struct bf_slice){msg->key, msg->key_len}, BF_FLEET_KEY))
+        return;
     if (bf_kafka_record(msg, topic_name(shards, BF_TOPIC_STATE), &rec, &err) ||
         bf_verify(shards->config.verifier, BF_PURPOSE_STATE, &rec,
                   (struct bf_slice){NULL, 0}, bf_now_ms(), &err) ||
@@ -511,9 +515,8 @@ static int serve_event(struct bf_shards *shards,
     int rc;
 
     bf_log_info("rebalance",
-                bf_kv_str("what", event->kind == BF_CONSUMER_ASSIGN
-                                       ? "assign"
-                                       : "revoke"),
+                bf_kv_str("what", event->kind == BF_CONSUMER_ASSIGN ? "assign"
+                                                                    : "revoke"),
                 bf_kv_bool("lost", event->lost),
                 bf_kv_int("shards", event->shards->cnt));
     /* Before the answer: it is the generation in which we own them. */

@@ -2,9 +2,9 @@
 
 #include "config/clock.h"
 #include "config/fleet_topics.h"
+#include "config/kafka_record.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
-#include "worker/kafka_record.h"
 
 static struct bf_task *task_alloc(struct bf_err *err)
 {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "config/clock.h"
+#include "config/kafka_record.h"
 #include "config/keys.h"
 #include "schemas/err.h"
 
@@ -30,30 +31,6 @@ void bf_fleet_state_release(struct bf_fleet_state *state)
 {
     free(state->bases);
     state->bases = NULL;
-}
-
-/* Borrows from msg. */
-static int record_of(const rd_kafka_message_t *msg, const char *topic,
-                     struct bf_record *ret, struct bf_err *err)
-{
-    rd_kafka_headers_t *headers = NULL;
-    const char *name;
-    const void *value;
-    size_t len;
-
-    bf_record_init(ret, topic, msg->partition);
-    ret->offset = msg->offset;
-    ret->key = (struct bf_slice){msg->key, msg->key_len};
-    ret->value = (struct bf_slice){msg->payload, msg->len};
-    if (rd_kafka_message_headers(msg, &headers))
-        return 0;
-    for (size_t i = 0;
-         rd_kafka_header_get_all(headers, i, &name, &value, &len) == 0; i++) {
-        if (bf_record_ref(ret, bf_slice_str(name),
-                          (struct bf_slice){value, len}, err))
-            return -1;
-    }
-    return 0;
 }
 
 /* The lane when key is "b/<lane>", else -1. */
@@ -104,7 +81,7 @@ static void take(struct reading *reading, const rd_kafka_message_t *msg)
     bf_autorecord struct bf_record rec = {0};
     struct bf_err why = {0};
     bool trusted =
-        record_of(msg, reading->topic, &rec, &why) == 0 &&
+        bf_kafka_record(msg, reading->topic, &rec, &why) == 0 &&
         bf_verify(reading->verifier, BF_PURPOSE_STATE, &rec,
                   (struct bf_slice){NULL, 0}, reading->now_ms, &why) == 0;
     int lane = base_lane(rec.key);

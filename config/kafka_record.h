@@ -1,5 +1,5 @@
-#ifndef BF_WORKER_KAFKA_RECORD_H
-#define BF_WORKER_KAFKA_RECORD_H
+#ifndef BF_CONFIG_KAFKA_RECORD_H
+#define BF_CONFIG_KAFKA_RECORD_H
 
 /* From librdkafka's message to the record that the codecs read. */
 

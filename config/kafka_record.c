@@ -1,4 +1,4 @@
-#include "worker/kafka_record.h"
+#include "config/kafka_record.h"
 
 #include "schemas/err.h"
 
