@@ -1,0 +1,634 @@
+#include "worker/http.h"
+
+#include <curl/curl.h>
+#include <errno.h>
+#include <sys/epoll.h>
+
+#include "config/clock.h"
+#include "schemas/err.h"
+
+#define POOL_MAGIC 0x48505430U
+#define CALL_MAGIC 0x48435430U
+
+/*
+ * A connection that idles longer is not used again. Servers close idle ones
+ * after 5 seconds and more, and a request that meets such a close is lost: it
+ * can neither be sent again nor be said not to have run.
+ */
+#define IDLE_S 3L
+#define KEEPALIVE_S 15L /* probes of a peer that computes for hours */
+
+struct bf_http_pool {
+    uint32_t magic;
+    struct bf_http_config config;
+    CURLM *multi;
+    int epoll_fd;
+    int64_t timer_at_ms;                /* -1: none */
+    struct bf_http_call *active;        /* doubly linked */
+    struct bf_http_call *first, **last; /* finished, in order */
+    size_t nactive;
+    size_t bytes;
+};
+
+struct bf_http_call {
+    uint32_t magic;
+    struct bf_http_pool *pool; /* NULL once it is taken */
+    struct bf_http_call *prev, *next;
+    void *opaque;
+    CURL *easy;
+    struct curl_slist *headers;
+    struct bf_slice body[BF_HTTP_SLICES];
+    size_t nbody;
+    size_t slice, offset; /* what curl takes next */
+    bool begun;           /* a request was begun on a connection */
+    bool touched;         /* some of the body was handed to curl */
+    bool vetoed;          /* curl wanted to send the body again */
+    bool too_large;
+    bool finished;
+    CURLcode code;
+    struct bf_buf reply;
+    char error[CURL_ERROR_SIZE];
+};
+
+static struct bf_http_call *call_from(void *arg)
+{
+    struct bf_http_call *call = arg;
+
+    bf_assert(call && call->magic == CALL_MAGIC);
+    return call;
+}
+
+/* ---- what curl asks of us ---- */
+
+/*
+ * Just before a request is put on a connection. curl sends a request again
+ * when a reused connection dies without an answer, whatever the method, or
+ * when an HTTP/2 peer wants HTTP/1.1: with a body that has begun to leave us,
+ * that might run it twice.
+ */
+static int on_begin(void *arg, char *remote_ip, char *local_ip, int remote_port,
+                    int local_port)
+{
+    struct bf_http_call *call = call_from(arg);
+
+    (void)remote_ip;
+    (void)local_ip;
+    (void)remote_port;
+    (void)local_port;
+    call->vetoed = call->touched || (call->begun && call->nbody == 0);
+    if (call->vetoed)
+        return CURL_PREREQFUNC_ABORT;
+    call->begun = true;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* The body from its start again: the second lock on the same door. */
+static int on_rewind(void *arg, curl_off_t offset, int origin)
+{
+    struct bf_http_call *call = call_from(arg);
+
+    if (!call->touched && offset == 0 && origin == SEEK_SET)
+        return CURL_SEEKFUNC_OK;
+    call->vetoed = true;
+    return CURL_SEEKFUNC_FAIL;
+}
+
+static size_t on_read(char *to, size_t size, size_t n, void *arg)
+{
+    struct bf_http_call *call = call_from(arg);
+    size_t room = size * n, done = 0;
+
+    call->touched = true;
+    while (done < room && call->slice < call->nbody) {
+        struct bf_slice from = call->body[call->slice];
+        size_t len = from.len - call->offset;
+
+        if (len > room - done)
+            len = room - done;
+        if (len > 0)
+            memcpy(to + done, from.ptr + call->offset, len);
+        done += len;
+        call->offset += len;
+        if (call->offset == from.len) {
+            call->slice++;
+            call->offset = 0;
+        }
+    }
+    return done;
+}
+
+static size_t on_body(char *data, size_t size, size_t n, void *arg)
+{
+    struct bf_http_call *call = call_from(arg);
+    struct bf_err err = {0};
+    size_t before = call->reply.cap;
+
+    if (bf_buf_add(&call->reply, data, size * n, &err)) {
+        call->too_large = err.kind == BF_ERR_REJECT;
+        return 0;
+    }
+    call->pool->bytes += call->reply.cap - before;
+    return size * n;
+}
+
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
+                     void *known)
+{
+    struct bf_http_pool *pool = arg;
+    struct epoll_event event = {.data = {.fd = fd}};
+
+    (void)easy;
+    bf_assert(pool->magic == POOL_MAGIC);
+    if (what == CURL_POLL_REMOVE) {
+        /* It may be closed already, and so be out of the set. */
+        epoll_ctl(pool->epoll_fd, EPOLL_CTL_DEL, fd, NULL);
+        return 0;
+    }
+    if (what & CURL_POLL_IN)
+        event.events |= EPOLLIN;
+    if (what & CURL_POLL_OUT)
+        event.events |= EPOLLOUT;
+    if (known)
+        return epoll_ctl(pool->epoll_fd, EPOLL_CTL_MOD, fd, &event);
+    curl_multi_assign(pool->multi, fd, pool);
+    return epoll_ctl(pool->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+}
+
+/* Only notes it: curl must not be called from here. */
+static int on_timer(CURLM *multi, long timeout_ms, void *arg)
+{
+    struct bf_http_pool *pool = arg;
+
+    (void)multi;
+    pool->timer_at_ms = timeout_ms < 0 ? -1 : bf_mono_ms() + timeout_ms;
+    return 0;
+}
+
+/* ---- the pool ---- */
+
+static int open_multi(struct bf_http_pool *pool, struct bf_err *err)
+{
+    long connections = (long)pool->config.max_connections;
+
+    pool->multi = curl_multi_init();
+    if (!pool->multi)
+        return bf_err_oom(err);
+    if (curl_multi_setopt(pool->multi, CURLMOPT_SOCKETFUNCTION, on_socket) ||
+        curl_multi_setopt(pool->multi, CURLMOPT_SOCKETDATA, pool) ||
+        curl_multi_setopt(pool->multi, CURLMOPT_TIMERFUNCTION, on_timer) ||
+        curl_multi_setopt(pool->multi, CURLMOPT_TIMERDATA, pool) ||
+        curl_multi_setopt(pool->multi, CURLMOPT_MAX_TOTAL_CONNECTIONS,
+                          connections) ||
+        curl_multi_setopt(pool->multi, CURLMOPT_MAXCONNECTS, connections))
+        return bf_err_set(err, BF_ERR_FATAL, "curl",
+                          "this libcurl lacks an option that we need");
+    pool->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return pool->epoll_fd < 0
+               ? bf_err_set(err, BF_ERR_FATAL, "epoll", "epoll_create1: %s",
+                            strerrorname_np(errno))
+               : 0;
+}
+
+struct bf_http_pool *bf_http_pool_new(const struct bf_http_config *config,
+                                      struct bf_err *err)
+{
+    struct bf_http_pool *pool = calloc(1, sizeof(*pool));
+
+    bf_assert(config->max_connections > 0 && config->max_reply_bytes > 0);
+    if (!pool || curl_global_init(CURL_GLOBAL_DEFAULT)) {
+        free(pool);
+        bf_err_oom(err);
+        return NULL;
+    }
+    pool->magic = POOL_MAGIC;
+    pool->config = *config;
+    pool->epoll_fd = -1;
+    pool->timer_at_ms = -1;
+    pool->last = &pool->first;
+    if (open_multi(pool, err)) {
+        bf_http_pool_free(pool);
+        return NULL;
+    }
+    return pool;
+}
+
+void bf_http_pool_free(struct bf_http_pool *pool)
+{
+    if (!pool)
+        return;
+    while (pool->active)
+        bf_http_call_cancel(pool->active);
+    while (pool->first)
+        bf_http_call_cancel(pool->first);
+    bf_assert(pool->bytes == 0);
+    if (pool->multi)
+        curl_multi_cleanup(pool->multi);
+    if (pool->epoll_fd >= 0)
+        close(pool->epoll_fd);
+    pool->magic = 0;
+    free(pool);
+    curl_global_cleanup();
+}
+
+int bf_http_pool_fd(const struct bf_http_pool *pool)
+{
+    return pool->epoll_fd;
+}
+
+int bf_http_pool_wait(const struct bf_http_pool *pool, int max_ms)
+{
+    int64_t left;
+
+    if (pool->first)
+        return 0;
+    if (pool->timer_at_ms < 0)
+        return max_ms;
+    left = pool->timer_at_ms - bf_mono_ms();
+    if (left <= 0)
+        return 0;
+    return left < max_ms ? (int)left : max_ms;
+}
+
+size_t bf_http_pool_active(const struct bf_http_pool *pool)
+{
+    return pool->nactive;
+}
+
+size_t bf_http_pool_bytes(const struct bf_http_pool *pool)
+{
+    return pool->bytes;
+}
+
+static void leave_active(struct bf_http_call *call)
+{
+    struct bf_http_pool *pool = call->pool;
+
+    if (call->prev)
+        call->prev->next = call->next;
+    else
+        pool->active = call->next;
+    if (call->next)
+        call->next->prev = call->prev;
+    pool->nactive--;
+    curl_multi_remove_handle(pool->multi, call->easy);
+}
+
+static void finish(struct bf_http_call *call, CURLcode code)
+{
+    struct bf_http_pool *pool = call->pool;
+
+    leave_active(call);
+    call->finished = true;
+    call->code = code;
+    call->next = NULL;
+    *pool->last = call;
+    pool->last = &call->next;
+}
+
+static void collect(struct bf_http_pool *pool)
+{
+    CURLMsg *msg;
+    int left;
+
+    while ((msg = curl_multi_info_read(pool->multi, &left))) {
+        CURLcode code = msg->data.result;
+        char *arg = NULL;
+
+        bf_assert(msg->msg == CURLMSG_DONE);
+        curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &arg);
+        finish(call_from(arg), code);
+    }
+}
+
+static int act(struct bf_http_pool *pool, curl_socket_t fd, int events,
+               struct bf_err *err)
+{
+    int running;
+    CURLMcode code =
+        curl_multi_socket_action(pool->multi, fd, events, &running);
+
+    return code ? bf_err_set(err, BF_ERR_FATAL, "curl", "libcurl: %s",
+                             curl_multi_strerror(code))
+                : 0;
+}
+
+static int act_on(struct bf_http_pool *pool, const struct epoll_event *event,
+                  struct bf_err *err)
+{
+    int what = 0;
+
+    if (event->events & EPOLLIN)
+        what |= CURL_CSELECT_IN;
+    if (event->events & EPOLLOUT)
+        what |= CURL_CSELECT_OUT;
+    if (event->events & (EPOLLERR | EPOLLHUP))
+        what |= CURL_CSELECT_ERR;
+    return act(pool, event->data.fd, what, err);
+}
+
+int bf_http_pool_serve(struct bf_http_pool *pool, struct bf_err *err)
+{
+    struct epoll_event events[64];
+    int n = epoll_wait(pool->epoll_fd, events, (int)bf_countof(events), 0);
+
+    for (int i = 0; i < n; i++) {
+        if (act_on(pool, &events[i], err))
+            return -1;
+    }
+    if (pool->timer_at_ms >= 0 && bf_mono_ms() >= pool->timer_at_ms) {
+        pool->timer_at_ms = -1;
+        if (act(pool, CURL_SOCKET_TIMEOUT, 0, err))
+            return -1;
+    }
+    collect(pool);
+    return 0;
+}
+
+/* ---- a call ---- */
+
+static size_t body_bytes(const struct bf_http_call *call)
+{
+    size_t bytes = 0;
+
+    for (size_t i = 0; i < call->nbody; i++)
+        bytes += call->body[i].len;
+    return bytes;
+}
+
+/* Remembers the first failure: a chain of them needs one look at the end. */
+static void set_long(struct bf_http_call *call, CURLoption option, long value)
+{
+    CURLcode code = curl_easy_setopt(call->easy, option, value);
+
+    call->code = call->code ? call->code : code;
+}
+
+static void set_ptr(struct bf_http_call *call, CURLoption option,
+                    const void *value)
+{
+    CURLcode code = curl_easy_setopt(call->easy, option, value);
+
+    call->code = call->code ? call->code : code;
+}
+
+static void set_callbacks(struct bf_http_call *call)
+{
+    CURL *easy = call->easy;
+
+    set_ptr(call, CURLOPT_PRIVATE, call);
+    set_ptr(call, CURLOPT_ERRORBUFFER, call->error);
+    set_ptr(call, CURLOPT_PREREQDATA, call);
+    set_ptr(call, CURLOPT_SEEKDATA, call);
+    set_ptr(call, CURLOPT_READDATA, call);
+    set_ptr(call, CURLOPT_WRITEDATA, call);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_begin);
+    curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
+    curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+}
+
+static void set_rules(struct bf_http_call *call)
+{
+    const struct bf_http_config *config = &call->pool->config;
+
+    set_ptr(call, CURLOPT_PROTOCOLS_STR, "http,https");
+    set_ptr(call, CURLOPT_PROXY, config->proxy ? config->proxy : "");
+    set_ptr(call, CURLOPT_USERAGENT, "blockfleet/" BF_VERSION);
+    set_long(call, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS);
+    set_long(call, CURLOPT_FOLLOWLOCATION, 0);
+    set_long(call, CURLOPT_NETRC, CURL_NETRC_IGNORED);
+    set_long(call, CURLOPT_NOSIGNAL, 1);
+    set_long(call, CURLOPT_NOPROGRESS, 1);
+    set_long(call, CURLOPT_PATH_AS_IS, 1); /* the target is signed */
+    set_long(call, CURLOPT_TCP_NODELAY, 1);
+    set_long(call, CURLOPT_TCP_KEEPALIVE, 1);
+    set_long(call, CURLOPT_TCP_KEEPIDLE, KEEPALIVE_S);
+    set_long(call, CURLOPT_TCP_KEEPINTVL, KEEPALIVE_S);
+    set_long(call, CURLOPT_MAXAGE_CONN, IDLE_S);
+    /* Else a cancelled call waits for the resolver's thread. */
+    set_long(call, CURLOPT_QUICK_EXIT, 1);
+    set_long(call, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms);
+}
+
+static int set_headers(struct bf_http_call *call,
+                       const struct bf_http_post *post, struct bf_err *err)
+{
+    /* Without it curl waits a second for a "100 Continue". */
+    call->headers = curl_slist_append(NULL, "Expect:");
+    for (size_t i = 0; call->headers && i < post->nheaders; i++) {
+        struct curl_slist *list;
+
+        if (strpbrk(post->headers[i], "\r\n"))
+            return bf_err_set(err, BF_ERR_REJECT, "bad_header",
+                              "a header of more than one line");
+        list = curl_slist_append(call->headers, post->headers[i]);
+        if (!list)
+            return bf_err_oom(err);
+        call->headers = list;
+    }
+    if (!call->headers)
+        return bf_err_oom(err);
+    set_ptr(call, CURLOPT_HTTPHEADER, call->headers);
+    return 0;
+}
+
+/* Now, since a call that cannot be made at all would only look unsent. */
+static int check_url(const char *url, struct bf_err *err)
+{
+    CURLU *parsed = curl_url();
+    CURLUcode code =
+        parsed ? curl_url_set(parsed, CURLUPART_URL, url, 0) : CURLUE_OK;
+    bool http = strncasecmp(url, "http://", 7) == 0 ||
+                strncasecmp(url, "https://", 8) == 0;
+
+    if (!parsed)
+        return bf_err_oom(err);
+    curl_url_cleanup(parsed);
+    return code || !http
+               ? bf_err_set(err, BF_ERR_REJECT, "bad_url", "%.100s: %s", url,
+                            code ? curl_url_strerror(code)
+                                 : "not an http:// or https:// URL")
+               : 0;
+}
+
+static int set_up(struct bf_http_call *call, const struct bf_http_post *post,
+                  struct bf_err *err)
+{
+    bf_assert(post->nbody <= BF_HTTP_SLICES);
+    for (size_t i = 0; i < post->nbody; i++) {
+        if (post->body[i].len > 0)
+            call->body[call->nbody++] = post->body[i];
+    }
+    set_callbacks(call);
+    set_rules(call);
+    set_ptr(call, CURLOPT_URL, post->url);
+    set_long(call, CURLOPT_POST, 1);
+    curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                     (curl_off_t)body_bytes(call));
+    curl_easy_setopt(call->easy, CURLOPT_MAXFILESIZE_LARGE,
+                     (curl_off_t)call->pool->config.max_reply_bytes);
+    if (check_url(post->url, err) || set_headers(call, post, err))
+        return -1;
+    if (call->code == CURLE_OUT_OF_MEMORY)
+        return bf_err_oom(err);
+    return call->code ? bf_err_set(err, BF_ERR_FATAL, "curl", "libcurl: %s",
+                                   curl_easy_strerror(call->code))
+                      : 0;
+}
+
+void bf_http_call_free(struct bf_http_call *call)
+{
+    if (!call)
+        return;
+    bf_assert(call->magic == CALL_MAGIC && !call->pool);
+    curl_easy_cleanup(call->easy);
+    curl_slist_free_all(call->headers);
+    bf_buf_release(&call->reply);
+    call->magic = 0;
+    free(call);
+}
+
+static void join_active(struct bf_http_call *call)
+{
+    struct bf_http_pool *pool = call->pool;
+
+    call->next = pool->active;
+    if (call->next)
+        call->next->prev = call;
+    pool->active = call;
+    pool->nactive++;
+}
+
+struct bf_http_call *bf_http_pool_send(struct bf_http_pool *pool,
+                                       const struct bf_http_post *post,
+                                       void *opaque, struct bf_err *err)
+{
+    struct bf_http_call *call = calloc(1, sizeof(*call));
+
+    if (!call) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    call->magic = CALL_MAGIC;
+    call->opaque = opaque;
+    call->reply.max = pool->config.max_reply_bytes;
+    call->easy = curl_easy_init();
+    call->pool = pool;
+    if (!call->easy)
+        bf_err_oom(err);
+    else if (set_up(call, post, err) == 0) {
+        if (curl_multi_add_handle(pool->multi, call->easy) == CURLM_OK) {
+            join_active(call);
+            return call;
+        }
+        bf_err_oom(err);
+    }
+    call->pool = NULL;
+    bf_http_call_free(call);
+    return NULL;
+}
+
+/* ---- how a call ended ---- */
+
+static bool was_sent(const struct bf_http_call *call)
+{
+    return call->touched || (call->begun && call->nbody == 0);
+}
+
+static enum bf_http_end end_of(const struct bf_http_call *call)
+{
+    if (call->code == CURLE_OK)
+        return BF_HTTP_ANSWERED;
+    if (call->too_large || call->code == CURLE_FILESIZE_EXCEEDED)
+        return BF_HTTP_TOO_LARGE;
+    return was_sent(call) ? BF_HTTP_LOST : BF_HTTP_UNSENT;
+}
+
+static const char *error_of(const struct bf_http_call *call,
+                            enum bf_http_end end)
+{
+    if (end == BF_HTTP_ANSWERED)
+        return "";
+    if (end == BF_HTTP_TOO_LARGE)
+        return "the answer is larger than an answer may be";
+    if (call->vetoed)
+        return "the connection died with the request on it";
+    return call->error[0] ? call->error : curl_easy_strerror(call->code);
+}
+
+static const char *header(const struct bf_http_call *call, const char *name)
+{
+    struct curl_header *found;
+
+    return curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &found)
+               ? NULL
+               : found->value;
+}
+
+static void describe(const struct bf_http_call *call, struct bf_http_done *ret)
+{
+    enum bf_http_end end = end_of(call);
+    curl_off_t retry_after = 0;
+    long status = 0;
+
+    curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+    curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &retry_after);
+    if (retry_after > INT32_MAX)
+        retry_after = INT32_MAX;
+    *ret = (struct bf_http_done){
+        .opaque = call->opaque,
+        .end = end,
+        .status = (int)status,
+        .body = bf_buf_slice(&call->reply),
+        .content_type = header(call, "content-type"),
+        .location = header(call, "location"),
+        .retry_after_ms = retry_after * 1000,
+        .error = error_of(call, end),
+    };
+}
+
+/* Out of the list of finished ones; it is short, and this is rare. */
+static void leave_finished(struct bf_http_call *call)
+{
+    struct bf_http_pool *pool = call->pool;
+    struct bf_http_call **at = &pool->first;
+
+    while (*at != call)
+        at = &(*at)->next;
+    *at = call->next;
+    if (!*at)
+        pool->last = at;
+}
+
+static void leave_pool(struct bf_http_call *call)
+{
+    if (call->finished)
+        leave_finished(call);
+    else
+        leave_active(call);
+    call->pool->bytes -= call->reply.cap;
+    call->pool = NULL;
+}
+
+struct bf_http_call *bf_http_pool_take(struct bf_http_pool *pool,
+                                       struct bf_http_done *ret)
+{
+    struct bf_http_call *call = pool->first;
+
+    if (!call)
+        return NULL;
+    leave_pool(call);
+    describe(call, ret);
+    return call;
+}
+
+enum bf_http_end bf_http_call_cancel(struct bf_http_call *call)
+{
+    enum bf_http_end end;
+
+    bf_assert(call->magic == CALL_MAGIC && call->pool);
+    end = was_sent(call) ? BF_HTTP_LOST : BF_HTTP_UNSENT;
+    leave_pool(call);
+    bf_http_call_free(call);
+    return end;
+}
