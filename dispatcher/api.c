@@ -1,5 +1,6 @@
 #include "dispatcher/api.h"
 
+#include "dispatcher/get.h"
 #include "dispatcher/handler.h"
 #include "schemas/json.h"
 
@@ -20,6 +21,11 @@ static const struct route {
     {"GET", {"readyz"}, ready},
     {"GET", {"version"}, version},
     {"POST", {"v1", "jobs"}, bf_post_begin},
+    {"GET", {"v1", "jobs", "*"}, bf_get_job},
+    {"GET", {"v1", "jobs", "*", "result"}, bf_get_result},
+    {"GET", {"v1", "results"}, bf_get_page},
+    {"GET", {"v1", "batches", "*"}, bf_get_batch},
+    {"GET", {"v1", "usage"}, bf_get_usage},
 };
 
 /* ---- answers --------------------------------------------------------------*/
@@ -37,7 +43,7 @@ uint32_t bf_api_shards(struct bf_api *api, struct bf_problem *problem)
 {
     struct bf_feed_state state;
 
-    bf_feed_state(api->conf.feed, &state);
+    bf_exchange_state(api->conf.exchange, &state);
     if (api->stopping) {
         bf_problem_set(problem, BF_PROBLEM_UNAVAILABLE, NULL,
                        "this dispatcher is stopping");
@@ -87,32 +93,37 @@ static void version(struct bf_api *api, struct bf_request *req,
     answer_json(req, 200, bf_json_done(&out), &json);
 }
 
+/* Ready to take jobs and to tell of them. */
 static void ready(struct bf_api *api, struct bf_request *req,
                   const struct bf_path *path)
 {
-    bf_autobuf struct bf_buf json = BF_BUF_INIT(2048);
+    bf_autobuf struct bf_buf json = BF_BUF_INIT(4096);
+    struct bf_feed_state state;
     struct bf_problem problem;
     struct bf_json_out out;
-    bool is_ready;
+    bool accepts = bf_api_shards(api, &problem) > 0;
 
     (void)path;
-    is_ready = bf_api_shards(api, &problem) > 0;
+    bf_exchange_state(api->conf.exchange, &state);
     bf_json_start(&out, &json, NULL);
     bf_json_open(&out, NULL, '{');
-    bf_json_bool(&out, "ready", is_ready);
+    bf_json_bool(&out, "ready", accepts && state.caught_up);
     bf_json_open(&out, "reasons", '[');
-    if (!is_ready)
+    if (!accepts)
         bf_json_str(&out, NULL, problem.detail);
+    if (!state.caught_up)
+        bf_json_str(&out, NULL, state.view_why);
     bf_json_close(&out, ']');
     bf_json_close(&out, '}');
-    answer_json(req, is_ready ? 200 : 503, bf_json_done(&out), &json);
+    answer_json(req, accepts && state.caught_up ? 200 : 503, bf_json_done(&out),
+                &json);
 }
 
 /* ---- routes ---------------------------------------------------------------*/
 
 struct segments {
     struct bf_slice items[BF_PATH_SEGMENTS + 1];
-    size_t count; /* one more than fits: too many */
+    size_t count; /* more than fit: a path that nothing has */
 };
 
 static void split_path(const char *path, struct segments *ret)
@@ -262,10 +273,21 @@ void bf_api_free(struct bf_api *api)
     free(api);
 }
 
-void bf_api_tick(struct bf_api *api)
+int bf_api_tick(struct bf_api *api)
 {
     bf_outbox_flush(api->conf.outbox);
     bf_post_resume(api);
+    if (api->accepted)
+        bf_feed_wake(api->conf.feed);
+    api->accepted = false;
+    return bf_get_tick(api);
+}
+
+void bf_api_wake(struct bf_api *api)
+{
+    bf_pool_serve(api->conf.reads);
+    bf_pool_serve(api->conf.fetches);
+    bf_get_wake_ended(api);
 }
 
 void bf_api_stop(struct bf_api *api)

@@ -9,6 +9,7 @@
 #include "dispatcher/feed.h"
 #include "dispatcher/http.h"
 #include "dispatcher/outbox.h"
+#include "dispatcher/pool.h"
 
 struct bf_api;
 
@@ -16,6 +17,9 @@ struct bf_api;
 struct bf_api_conf {
     struct bf_outbox *outbox;
     struct bf_feed *feed;
+    struct bf_exchange *exchange; /* the feed's */
+    struct bf_pool *reads;        /* contexts as bf_read_begin() makes them */
+    struct bf_pool *fetches;      /* as bf_fetch_begin() */
     const struct bf_topics *topics;
     uint32_t default_timeout_ms;
     uint32_t spread;
@@ -24,7 +28,7 @@ struct bf_api_conf {
 };
 
 struct bf_api *bf_api_new(const struct bf_api_conf *conf, struct bf_err *err);
-/* After bf_http_free() and bf_outbox_free(). */
+/* After bf_http_free(), bf_outbox_free() and bf_pool_free(). */
 void bf_api_free(struct bf_api *api);
 BF_DEFINE_CLEANUP(bf_api_freep_, struct bf_api *, bf_api_free)
 #define bf_autoapi bf_cleanup(bf_api_freep_)
@@ -32,8 +36,14 @@ BF_DEFINE_CLEANUP(bf_api_freep_, struct bf_api *, bf_api_free)
 /* What bf_http_new() wants; its arg is the api. */
 const struct bf_http_ops *bf_api_http_ops(void);
 
-/* Once per turn of the loop, after bf_http_run(). */
-void bf_api_tick(struct bf_api *api);
+/*
+ * Once per turn of the loop, after bf_http_run(). Wants to be called again
+ * within that many ms; -1: no need.
+ */
+int bf_api_tick(struct bf_api *api);
+
+/* The exchange or a pool has woken the loop. */
+void bf_api_wake(struct bf_api *api);
 
 /* From now on nothing new is accepted; who waits is answered. */
 void bf_api_stop(struct bf_api *api);

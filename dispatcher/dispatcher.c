@@ -9,12 +9,14 @@
 #include "config/log.h"
 #include "config/settings.h"
 #include "dispatcher/api.h"
+#include "dispatcher/contexts.h"
 #include "dispatcher/loop.h"
 
 #define STOP_MS 10000
 #define CONNECTIONS 1024
 #define CONNECTION_IDLE_S 120
 #define QUEUE_BYTES (32U << 20)
+#define READERS 2
 
 struct bf_dispatcher {
     const struct bf_settings *settings;
@@ -22,9 +24,15 @@ struct bf_dispatcher {
     struct bf_keyring *keys;
     struct bf_loop *loop;
     struct bf_outbox *outbox;
+    struct bf_contexts contexts;
+    int wake_fd;
+    struct bf_exchange *exchange;
     struct bf_feed *feed;
+    struct bf_pool *reads;
+    struct bf_pool *fetches;
     struct bf_api *api;
     struct bf_http *http;
+    int tick_ms; /* the api's wish; -1: none */
     bool stopping;
 };
 
@@ -76,16 +84,64 @@ static int open_outbox(struct bf_dispatcher *d, struct bf_err *err)
     return d->outbox ? 0 : -1;
 }
 
+/* One partition at a time, and a record of any size. */
+static rd_kafka_conf_t *fetch_conf(void *arg, struct bf_err *err)
+{
+    const struct bf_settings *settings = arg;
+    const struct bf_kafka_want want = {.role = BF_KAFKA_READER_COMMITTED,
+                                       .queue_bytes = QUEUE_BYTES,
+                                       .partitions = 1};
+
+    return bf_kafka_conf_new(settings, &want, err);
+}
+
 static int open_feed(struct bf_dispatcher *d, struct bf_err *err)
 {
-    const struct bf_feed_conf conf = {
+    struct bf_feed_conf conf = {
         .kafka = consumer_conf,
         .kafka_arg = (void *)(uintptr_t)d->settings,
         .topics = &d->topics,
+        .keys = d->keys,
+        .view_path = d->settings->dispatcher.view,
+        .spread = (uint32_t)d->settings->topics.spread,
     };
+
+    d->wake_fd = bf_wake_new(err);
+    if (d->wake_fd < 0)
+        return -1;
+    d->exchange = bf_exchange_new(d->wake_fd, err);
+    if (!d->exchange)
+        return -1;
+    conf.exchange = d->exchange;
 
     d->feed = bf_feed_new(&conf, err);
     return d->feed ? 0 : -1;
+}
+
+static int open_pools(struct bf_dispatcher *d, struct bf_err *err)
+{
+    struct bf_pool_conf conf = {
+        .threads = READERS,
+        .wake_fd = d->wake_fd,
+        .begin = bf_read_begin,
+        .end = bf_read_end,
+        .arg = &d->contexts,
+    };
+
+    d->contexts = (struct bf_contexts){
+        .view_path = d->settings->dispatcher.view,
+        .topics = &d->topics,
+        .kafka = fetch_conf,
+        .kafka_arg = (void *)(uintptr_t)d->settings,
+    };
+    d->reads = bf_pool_new(&conf, err);
+    if (!d->reads)
+        return -1;
+    conf.threads = 1;
+    conf.begin = bf_fetch_begin;
+    conf.end = bf_fetch_end;
+    d->fetches = bf_pool_new(&conf, err);
+    return d->fetches ? 0 : -1;
 }
 
 /* ---- HTTP -----------------------------------------------------------------*/
@@ -96,6 +152,9 @@ static int open_api(struct bf_dispatcher *d, struct bf_err *err)
     const struct bf_api_conf conf = {
         .outbox = d->outbox,
         .feed = d->feed,
+        .exchange = d->exchange,
+        .reads = d->reads,
+        .fetches = d->fetches,
         .topics = &d->topics,
         .default_timeout_ms = (uint32_t)settings->worker.default_timeout_ms,
         .spread = (uint32_t)settings->topics.spread,
@@ -173,6 +232,14 @@ static void on_outbox(void *arg)
     bf_outbox_serve(d->outbox);
 }
 
+static void on_wake(void *arg)
+{
+    struct bf_dispatcher *d = arg;
+
+    bf_wake_clear(d->wake_fd);
+    bf_api_wake(d->api);
+}
+
 static void on_stop(void *arg)
 {
     struct bf_dispatcher *d = arg;
@@ -180,25 +247,30 @@ static void on_stop(void *arg)
     d->stopping = true;
 }
 
-static int watch(struct bf_dispatcher *d, struct bf_err *err)
+static int watch(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
 {
-    return bf_loop_add(d->loop, bf_http_fd(d->http), on_http, d, err) ||
-                   bf_loop_add(d->loop, bf_outbox_fd(d->outbox), on_outbox, d,
-                               err)
-               ? -1
-               : 0;
+    if (bf_loop_add(d->loop, bf_http_fd(d->http), on_http, d, err) ||
+        bf_loop_add(d->loop, bf_outbox_fd(d->outbox), on_outbox, d, err) ||
+        bf_loop_add(d->loop, d->wake_fd, on_wake, d, err))
+        return -1;
+    return bf_loop_add(d->loop, stop_fd, on_stop, d, err);
+}
+
+static int sooner(int a_ms, int b_ms)
+{
+    if (a_ms < 0 || b_ms < 0)
+        return a_ms < 0 ? b_ms : a_ms;
+    return a_ms < b_ms ? a_ms : b_ms;
 }
 
 static void turn(struct bf_dispatcher *d, int max_ms)
 {
-    int timeout_ms = bf_http_timeout_ms(d->http);
+    int timeout_ms = sooner(bf_http_timeout_ms(d->http), d->tick_ms);
 
-    if (timeout_ms < 0 || timeout_ms > max_ms)
-        timeout_ms = max_ms;
-    bf_loop_wait(d->loop, timeout_ms);
+    bf_loop_wait(d->loop, sooner(timeout_ms, max_ms));
     /* libmicrohttpd's own timers, and what was resumed meanwhile. */
     bf_http_run(d->http);
-    bf_api_tick(d->api);
+    d->tick_ms = bf_api_tick(d->api);
 }
 
 /* Everything that was accepted gets its answer, up to a point. */
@@ -220,14 +292,30 @@ static int finish(struct bf_dispatcher *d, struct bf_err *err)
     return 0;
 }
 
+static bool is_broken(struct bf_dispatcher *d, struct bf_err *err)
+{
+    struct bf_feed_state state;
+
+    bf_exchange_state(d->exchange, &state);
+    if (state.broken)
+        bf_err_set(err, BF_ERR_FATAL, "view", "%s", state.view_why);
+    return state.broken;
+}
+
 int bf_dispatcher_run(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
 {
-    if (watch(d, err) || bf_loop_add(d->loop, stop_fd, on_stop, d, err))
+    bool broken = false;
+
+    if (watch(d, stop_fd, err))
         return -1;
     bf_log_info("listening", bf_kv_str("address", bf_http_address(d->http)));
-    while (!d->stopping)
+    while (!d->stopping && !broken) {
         turn(d, 1000);
-    return finish(d, err);
+        broken = is_broken(d, err);
+    }
+    if (finish(d, broken ? NULL : err) || broken)
+        return -1;
+    return 0;
 }
 
 /* ---- life -----------------------------------------------------------------*/
@@ -242,12 +330,14 @@ struct bf_dispatcher *bf_dispatcher_new(const struct bf_settings *settings,
         return NULL;
     }
     d->settings = settings;
+    d->wake_fd = -1;
+    d->tick_ms = -1;
     if (bf_topics_init(&d->topics, settings->topics.prefix, err))
         return NULL;
     d->keys = bf_keyring_load(settings->keys.dir, err);
     d->loop = d->keys ? bf_loop_new(err) : NULL;
     if (!d->loop || open_outbox(d, err) || open_feed(d, err) ||
-        open_api(d, err) || open_http(d, err))
+        open_pools(d, err) || open_api(d, err) || open_http(d, err))
         return NULL;
     return bf_take(d);
 }
@@ -259,8 +349,12 @@ void bf_dispatcher_free(struct bf_dispatcher *d)
         return;
     bf_http_free(d->http);
     bf_outbox_free(d->outbox);
+    bf_pool_free(d->reads);
+    bf_pool_free(d->fetches);
     bf_api_free(d->api);
     bf_feed_free(d->feed);
+    bf_exchange_free(d->exchange);
+    bf_closep_(&d->wake_fd);
     bf_loop_free(d->loop);
     bf_keyring_free(d->keys);
     free(d);

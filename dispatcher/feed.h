@@ -2,20 +2,27 @@
 #define BF_DISPATCHER_FEED_H
 
 /*
- * The dispatcher's eye on Kafka: a thread of its own that asks whether the
- * fleet's topics are as they must be. Any thread may ask the feed.
+ * The dispatcher's eye on Kafka, a thread of its own: are the topics as they
+ * must be, and what do they say about every job. It writes the view; what it
+ * knows is in the exchange.
  */
 
 #include "config/fleet_topics.h"
+#include "config/keys.h"
+#include "dispatcher/exchange.h"
 
 struct bf_feed;
 
 /* Everything is borrowed until bf_feed_free(). */
 struct bf_feed_conf {
-    /* A fresh configuration with brokers and whatever the operator asked. */
+    /* A read_committed consumer's configuration, without a group. */
     rd_kafka_conf_t *(*kafka)(void *arg, struct bf_err *err);
     void *kafka_arg;
     const struct bf_topics *topics;
+    const struct bf_keyring *keys; /* who may write what */
+    const char *view_path;
+    uint32_t spread; /* what this dispatcher places jobs by */
+    struct bf_exchange *exchange;
 };
 
 struct bf_feed *bf_feed_new(const struct bf_feed_conf *conf,
@@ -26,10 +33,7 @@ void bf_feed_free(struct bf_feed *feed);
 BF_DEFINE_CLEANUP(bf_feed_freep_, struct bf_feed *, bf_feed_free)
 #define bf_autofeed bf_cleanup(bf_feed_freep_)
 
-struct bf_feed_state {
-    uint32_t shards; /* 0: jobs cannot be accepted, see why */
-    char why[256];
-};
-void bf_feed_state(struct bf_feed *feed, struct bf_feed_state *ret);
+/* There are accepted jobs in the exchange. Any thread. */
+void bf_feed_wake(struct bf_feed *feed);
 
 #endif

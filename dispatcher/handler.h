@@ -18,6 +18,8 @@ struct bf_api {
     struct bf_api_conf conf;
     bool stopping;
     struct bf_post *stalled; /* uploads that wait for room */
+    struct bf_get *waiting;  /* requests that wait for a job's end */
+    bool accepted;           /* the exchange has something for the feed */
 };
 
 /* Path segments after /v1/: {"jobs", "j1", "result"}. */

@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "config/clock.h"
+#include "dispatcher/get.h"
 #include "dispatcher/lines.h"
 #include "dispatcher/scan.h"
 #include "schemas/json.h"
@@ -28,6 +29,7 @@ struct bf_post {
     char key[BF_MAX_IDEMPOTENCY_KEY + 1];
     char traceparent[64];
     bool many;
+    int wait_s;            /* Prefer: wait; of one job */
     struct bf_buf body;    /* of one job */
     struct bf_lines lines; /* of many */
     int64_t next_line;
@@ -124,6 +126,43 @@ static void job_url(const struct bf_shipment *shipment, char *out, size_t size)
              shipment->workspace);
 }
 
+/* The view is told at once, so that one reads one's own writes. */
+static void tell_view(struct bf_post *post, const struct bf_shipment *shipment)
+{
+    struct bf_row row = {
+        .generation = shipment->generation,
+        .has_job = true,
+        .lane = shipment->lane,
+        .partition = shipment->partition,
+        .offset = shipment->offset,
+        .accepted_at_ms = shipment->accepted_at_ms,
+        .expires_at_ms = shipment->expires_at_ms,
+        .execution = shipment->execution,
+        .batch_index = shipment->batch_index,
+    };
+
+    snprintf(row.batch, sizeof(row.batch), "%s", shipment->batch);
+    if (shipment->labels)
+        snprintf(row.labels, sizeof(row.labels), "%s", shipment->labels);
+    bf_exchange_accepted(post->api->conf.exchange, shipment->workspace,
+                         shipment->job, &row);
+    post->api->accepted = true;
+}
+
+/* The request goes on as a GET; what is left of the post ends here. */
+static void wait_for_end(struct bf_post *post,
+                         const struct bf_shipment *shipment,
+                         struct bf_answer *fallback)
+{
+    struct bf_request *req = post->req;
+
+    bf_get_after_post(post->api, req, shipment, post->wait_s, fallback);
+    if (bf_request_state(req) == &post->handler)
+        return;
+    post->req = NULL;
+    post_free(post);
+}
+
 static void answer_stored(struct bf_post *post,
                           const struct bf_shipment *shipment)
 {
@@ -141,6 +180,10 @@ static void answer_stored(struct bf_post *post,
     bf_json_str(&out, "url", url);
     bf_json_close(&out, '}');
     bf_answer_header(&answer, "Location", url);
+    if (bf_json_done(&out) == 0 && post->wait_s > 0) {
+        wait_for_end(post, shipment, &answer);
+        return;
+    }
     if (bf_json_done(&out) == 0) {
         bf_request_answer(post->req, &answer);
         return;
@@ -161,6 +204,8 @@ static void one_done(void *arg, struct bf_shipment *taken)
     struct bf_problem problem;
 
     post->pending--;
+    if (shipment->status == BF_ACK_STORED)
+        tell_view(post, shipment);
     if (!post->req) {
         post_free(post);
         return;
@@ -326,6 +371,8 @@ static void line_done(void *arg, struct bf_shipment *taken)
     struct bf_problem problem;
 
     post->pending--;
+    if (shipment->status == BF_ACK_STORED)
+        tell_view(post, shipment);
     if (!post->req) {
         if (post->pending == 0)
             post_free(post);
@@ -512,6 +559,22 @@ static int read_type(struct bf_request *req, bool *ret_many,
                           "application/x-ndjson");
 }
 
+/* Seconds of "respond-async, wait=10" (RFC 7240); 0: none. */
+static int read_prefer(const char *header)
+{
+    const char *wait = header ? strstr(header, "wait=") : NULL;
+    uint64_t seconds;
+    size_t len;
+
+    if (!wait || (wait != header && !strchr(", ;", wait[-1])))
+        return 0;
+    wait += strlen("wait=");
+    len = strspn(wait, "0123456789");
+    if (bf_slice_u64((struct bf_slice){wait, len}, INT32_MAX, &seconds))
+        return 0;
+    return seconds < BF_GET_MAX_WAIT_S ? (int)seconds : BF_GET_MAX_WAIT_S;
+}
+
 static int read_headers(struct bf_post *post, struct bf_request *req,
                         struct bf_problem *problem)
 {
@@ -527,6 +590,7 @@ static int read_headers(struct bf_post *post, struct bf_request *req,
         snprintf(post->key, sizeof(post->key), "%.*s", BF_SLICE_ARG(text));
         post->ctx.idempotency_key = bf_slice_str(post->key);
     }
+    post->wait_s = read_prefer(bf_request_header(req, "Prefer"));
     if (trace.ptr) {
         snprintf(post->traceparent, sizeof(post->traceparent), "%.*s",
                  BF_SLICE_ARG(trace));

@@ -51,7 +51,7 @@ static int scan_escape(struct scan *s)
 {
     size_t left = (size_t)(s->end - s->p);
 
-    if (left < 2 || !memchr("\"\\/bfnrtu", s->p[1], 9))
+    if (left < 2 || s->p[1] == 0 || !strchr("\"\\/bfnrtu", s->p[1]))
         return fail(s, "bad_json", "an escape that does not exist");
     if (s->p[1] != 'u') {
         s->p += 2;

@@ -5,13 +5,14 @@ import http.client
 import json
 import os
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness import Proc, Procs, wait_until
@@ -214,3 +215,94 @@ def read_all(bootstrap: str, topic: str, shards: int) -> list[bfwire.Record]:
     finally:
         consumer.close()
     return sorted(records, key=lambda rec: (rec.partition, rec.offset))
+
+
+class FakeWorker:
+    """Writes what a worker would, signed, in transactions: ends and states."""
+
+    NAME = "blockfleet-test-0"
+
+    def __init__(self, bootstrap: str, keys: Keys, shards: int) -> None:
+        self.keys = keys
+        self.shards = shards
+        self.seq = 0
+        self.producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                "transactional.id": self.NAME,
+                "message.max.bytes": 16 << 20,
+                **QUICK,
+            }
+        )
+        self.producer.init_transactions(30)
+
+    def write(self, records: Iterable[bfwire.Record], purpose: str) -> None:
+        """One transaction; only the signature is added here."""
+        self.producer.begin_transaction()
+        key, now_ms = self.keys.private[purpose], time.time_ns() // 10**6
+        for rec in records:
+            if not rec.has("bf_signature"):
+                bfwire.sign_tree(purpose, key, now_ms, [rec])
+            self.producer.produce(
+                rec.topic, rec.value, rec.key, rec.partition, headers=rec.headers
+            )
+        self.producer.commit_transaction(30)
+
+    def end(self, source: bfwire.Record, **how: Any) -> bfwire.End:
+        """How a job ended: as told, else it succeeded with its inputs."""
+        found = bfwire.job_parse(source)
+        now_ms = time.time_ns() // 10**6
+        subject = found.subject()
+        usual: dict[str, Any] = {
+            "outcome": "succeeded",
+            "delivery": "ran",
+            "result": source.value,
+            "run_id": bfwire.run_id(subject, os.urandom(16)),
+            "backend": "noop",
+            "isolation": "none",
+            "fingerprint": "0" * 16,
+            "block_type": "t",
+            "started_at_ms": now_ms - 12,
+            "duration_us": 12_345,
+            "billable": True,
+            "has_usage": True,
+        }
+        return bfwire.End(
+            job=found,
+            source=source,
+            ended_at_ms=now_ms,
+            worker=self.NAME,
+            **{**usual, **how},
+        )
+
+    def records_of(self, end: bfwire.End) -> list[bfwire.Record]:
+        shard = end.source.partition
+        made = [bfwire.result_build(end, "main", ("bf.results", shard))]
+        if end.has_usage:
+            made.append(bfwire.usage_build(end, "main", ("bf.usage", shard)))
+        return made
+
+    def finish(self, ends: Iterable[bfwire.End]) -> None:
+        self.write([rec for end in ends for rec in self.records_of(end)], "result")
+
+    def state(self, source: bfwire.Record, state: str, attempt: int = 1) -> None:
+        """The entry of one job in its shard."""
+        found = bfwire.job_parse(source)
+        self.seq += 1
+        entry = bfwire.RunEntry(
+            lane="batch" if source.topic.endswith(".batch") else "jobs",
+            offset=source.offset,
+            state=state,
+            workspace=found.workspace,
+            job=found.id,
+            generation=found.generation,
+            attempt=attempt,
+            due_ms=0,
+            expires_ms=found.expires_at_ms,
+            id_origin=found.id_origin,
+        )
+        now_ms = time.time_ns() // 10**6
+        place = ("bf.state", source.partition)
+        self.write(
+            [bfwire.entry_build(entry, self.seq, "main", place, now_ms)], "state"
+        )

@@ -1,0 +1,65 @@
+#ifndef BF_DISPATCHER_READER_H
+#define BF_DISPATCHER_READER_H
+
+/*
+ * Questions to the view: a read-only connection of its own, so that each
+ * thread has one. Answers are the JSON that the HTTP API gives.
+ */
+
+#include "dispatcher/problem.h"
+
+struct bf_reader_db;
+struct bf_topics;
+
+#define BF_PAGE_MAX 1000
+#define BF_PAGE_BYTES (8U << 20) /* a page ends where it gets larger */
+#define BF_CURSOR_SIZE 80
+
+/* The view's writer has made the file. topics is borrowed. */
+struct bf_reader_db *bf_reader_open(const char *path,
+                                    const struct bf_topics *topics,
+                                    struct bf_err *err);
+void bf_reader_close(struct bf_reader_db *reader);
+BF_DEFINE_CLEANUP(bf_reader_closep_, struct bf_reader_db *, bf_reader_close)
+#define bf_autoreader bf_cleanup(bf_reader_closep_)
+
+/* To when the view has read: what the next answers say. */
+void bf_reader_as_of(struct bf_reader_db *reader, int64_t as_of_ms);
+
+/*
+ * Each appends its answer to out. -1 with *problem set: not_found,
+ * bad_request, unavailable.
+ */
+int bf_reader_job(struct bf_reader_db *reader, const char *workspace,
+                  const char *job, struct bf_buf *out, bool *ret_ended,
+                  struct bf_problem *problem);
+int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
+                    const char *batch, struct bf_buf *out,
+                    struct bf_problem *problem);
+int bf_reader_usage(struct bf_reader_db *reader, const char *workspace,
+                    struct bf_buf *out, struct bf_problem *problem);
+
+/* Finished jobs by the time they ended, one a line. */
+struct bf_page {
+    const char *workspace;
+    const char *batch;  /* NULL: all */
+    const char *cursor; /* NULL: from the first */
+    int limit;          /* 1 to BF_PAGE_MAX */
+};
+/* ret_cursor: where the next page begins; "" when there is none. */
+int bf_reader_page(struct bf_reader_db *reader, const struct bf_page *page,
+                   struct bf_buf *out, char ret_cursor[BF_CURSOR_SIZE],
+                   struct bf_problem *problem);
+
+/* Where a job's result is when the view does not have it. */
+struct bf_result_place {
+    bool elsewhere; /* in Kafka, below; else out has it */
+    int32_t partition;
+    int64_t offset;
+    int64_t bytes;
+};
+int bf_reader_result(struct bf_reader_db *reader, const char *workspace,
+                     const char *job, struct bf_buf *out,
+                     struct bf_result_place *ret, struct bf_problem *problem);
+
+#endif

@@ -1,0 +1,376 @@
+"""What the dispatcher tells of jobs: the view, rebuilt from Kafka at any time."""
+
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+from typing import Any
+
+from dispatching import (
+    Answer,
+    Dispatcher,
+    FakeWorker,
+    Keys,
+    bfwire,
+    job,
+    make_topics,
+    read_all,
+)
+from harness import Cluster, Procs, wait_until
+
+SHARDS = 4
+HOSTILE = b'{"a":NaN,"a":"\\u0000","n":9223372036854775808, "x":"\xf0\x9f\x8e\xac"}'
+
+
+def without_time(found: Any) -> Any:
+    """A status without what differs from one moment to the next."""
+    return {name: value for name, value in found.items() if name != "as_of"}
+
+
+class ViewTest(unittest.TestCase):
+    cluster: Cluster
+    keys: Keys
+    folder: Path
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-view-")
+        cls.addClassCleanup(temporary.cleanup)
+        cls.folder = Path(temporary.name)
+        cls.keys = Keys(cls.folder / "keys")
+        cls.cluster = cls.enterClassContext(Cluster())
+        make_topics(cls.cluster.bootstrap, SHARDS)
+        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
+        cls.dispatcher = Dispatcher(
+            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder
+        ).start()
+        cls.worker = FakeWorker(cls.cluster.bootstrap, cls.keys, SHARDS)
+
+    def sources(self, workspace: str) -> dict[str, bfwire.Record]:
+        """The job records of one workspace, both lanes, by id."""
+        topics = ("bf.jobs", "bf.jobs.batch")
+        everything = [
+            rec
+            for topic in topics
+            for rec in read_all(self.cluster.bootstrap, topic, SHARDS)
+        ]
+        mine = [rec for rec in everything if rec.key == workspace.encode()]
+        return {rec.text("bf_job"): rec for rec in mine}
+
+    def status(self, workspace: str, name: str, **query: int) -> Any:
+        answer = self.dispatcher.get(f"/v1/jobs/{name}", workspace=workspace, **query)
+        self.assertEqual(answer.status, 200, answer.body)
+        return answer.json()
+
+    def wait_status(self, workspace: str, name: str, want: str) -> Any:
+        wait_until(
+            lambda: self.status(workspace, name)["status"] == want,
+            20,
+            f"{name} {want}",
+        )
+        return self.status(workspace, name)
+
+    def test_a_job_s_life_is_told(self) -> None:
+        self.dispatcher.post(
+            job("life", b'{"a":NaN}', id="j", labels={"z": "1", "a": "2"})
+        )
+        told = self.status("life", "j")  # at once: one reads one's own writes
+        self.assertEqual(
+            (told["status"], told["outcome"], told["attempt"]), ("waiting", None, None)
+        )
+        source = self.sources("life")["j"]
+        where = {
+            "topic": "bf.jobs",
+            "partition": source.partition,
+            "offset": source.offset,
+        }
+        self.assertEqual(told["source"], where)
+        self.assertEqual(list(told["labels"]), ["z", "a"])
+        answer = self.dispatcher.get("/v1/jobs/j/result", workspace="life")
+        self.assertEqual(answer.status, 409)
+
+        self.worker.state(source, "started")
+        self.assertEqual(self.wait_status("life", "j", "running")["attempt"], 1)
+        report = bfwire.Report(standard_output=b"hi\x00\xff", line_number=3)
+        end = self.worker.end(source, result=HOSTILE, report=report)
+        self.worker.finish([end])
+        told = self.wait_status("life", "j", "succeeded")
+        self.assertEqual(
+            (told["outcome"], told["reason"], told["delivery"], told["backend"]),
+            ("succeeded", None, "ran", "noop"),
+        )
+        self.assertEqual(told["run_id"], end.run_id)
+        self.assertEqual(told["usage_id"], end.subject().event_id("usage"))
+        self.assertEqual(told["worker"], self.worker.NAME)
+        self.assertEqual(told["source"], where)
+        self.assertEqual(told["report"]["stdout"], "hi\x00\ufffd")
+        self.assertEqual(told["result_bytes"], len(HOSTILE))
+        self.assertEqual(told["ended_at"], bfwire.rfc3339(end.ended_at_ms))
+        answer = self.dispatcher.get("/v1/jobs/j/result", workspace="life")
+        self.assertEqual(
+            (answer.status, answer.body, answer.headers["Content-Type"]),
+            (200, HOSTILE, "application/json"),
+        )
+        # A late parking is no news after the end.
+        self.worker.state(source, "parked", attempt=2)
+        written = bfwire.rfc3339(time.time_ns() // 10**6)
+        wait_until(
+            lambda: self.status("life", "j")["as_of"] > written, 20, "a later view"
+        )
+        self.assertEqual(without_time(self.status("life", "j")), without_time(told))
+
+    def test_who_waits_is_answered_when_the_job_ends(self) -> None:
+        self.dispatcher.post(job("wait", id="j"))
+        source = self.sources("wait")["j"]
+        answers: list[Answer] = []
+        waiter = threading.Thread(
+            target=lambda: answers.append(
+                self.dispatcher.get("/v1/jobs/j", workspace="wait", wait=30)
+            )
+        )
+        started = time.monotonic()
+        waiter.start()
+        self.assertEqual(self.status("wait", "j", wait=1)["status"], "waiting")
+        self.assertGreaterEqual(time.monotonic() - started, 0.9)
+        self.assertEqual(answers, [])
+        self.worker.finish([self.worker.end(source)])
+        waiter.join(20)
+        self.assertLess(time.monotonic() - started, 15)
+        self.assertEqual(answers[0].json()["status"], "succeeded")
+
+    def test_a_post_that_waits_gets_the_end_or_202(self) -> None:
+        answer = self.dispatcher.post(job("prefer", id="slow"), Prefer="wait=1")
+        self.assertEqual((answer.status, answer.json()["status"]), (202, "waiting"))
+        answers: list[Answer] = []
+        waiter = threading.Thread(
+            target=lambda: answers.append(
+                self.dispatcher.post(
+                    job("prefer", id="quick"), Prefer="respond-async, wait=30"
+                )
+            )
+        )
+        waiter.start()
+        wait_until(lambda: "quick" in self.sources("prefer"), 20, "the job in Kafka")
+        self.worker.finish([self.worker.end(self.sources("prefer")["quick"])])
+        waiter.join(20)
+        self.assertEqual(answers[0].status, 200, answers[0].body)
+        self.assertEqual(answers[0].json()["status"], "succeeded")
+
+    def test_a_batch_is_counted_and_paged(self) -> None:
+        lines = [
+            job("batch", b'{"n":%d}' % n, id=f"j{n:03}", batch="b", batch_index=n)
+            for n in range(50)
+        ]
+        self.dispatcher.post_lines(lines)
+        answer = self.dispatcher.get("/v1/batches/b", workspace="batch")
+        told = answer.json()
+        self.assertEqual((told["total"], told["waiting"]), (50, 50))
+        sources = self.sources("batch")
+        big = b'{"big":"' + b"y" * 70_000 + b'"}'
+        ends = [
+            self.worker.end(source, result=big)
+            if name == "j007"
+            else self.worker.end(source)
+            for name, source in sources.items()
+            if name not in ("j001", "j002", "j003")
+        ]
+        failed = self.worker.end(
+            sources["j002"],
+            outcome="failed",
+            reason="user_error",
+            result=b"",
+            report=bfwire.Report(error=b"boom"),
+        )
+        self.worker.state(sources["j003"], "started")
+        self.worker.finish([*ends, failed])
+
+        def counts() -> Any:
+            told = self.dispatcher.get("/v1/batches/b", workspace="batch").json()
+            names = ("waiting", "running", "succeeded", "failed", "total")
+            return tuple(told[name] for name in names)
+
+        wait_until(lambda: counts() == (1, 1, 47, 1, 50), 20, "the counts")
+        query: dict[str, str | int] = {"workspace": "batch", "batch": "b", "limit": 10}
+        rows: list[Any] = []
+        pages = 0
+        while True:
+            page = self.dispatcher.get("/v1/results", **query)
+            self.assertEqual(page.headers["Content-Type"], "application/x-ndjson")
+            rows += page.lines()
+            pages += 1
+            if "Bf-Cursor" not in page.headers:
+                break
+            query["cursor"] = page.headers["Bf-Cursor"]
+        self.assertEqual((len(rows), pages), (48, 5))
+        found = {row["job"]: row for row in rows}
+        self.assertEqual(len(found), 48)
+        for name, row in found.items():
+            number = int(name[1:])
+            self.assertEqual(row["batch_index"], number)
+            if name == "j007":
+                self.assertIsNone(row["result"])
+                big_answer = self.dispatcher.get(row["result_url"])
+                self.assertEqual(big_answer.status, 200, big_answer.body[:200])
+                self.assertTrue(big_answer.body == big)
+            elif name == "j002":
+                self.assertEqual((row["status"], row["result"]), ("failed", None))
+                self.assertEqual(row["report"]["error"], "boom")
+            else:
+                self.assertEqual(row["result"], f'{{"n":{number}}}')
+        answer = self.dispatcher.get("/v1/jobs/j002/result", workspace="batch")
+        self.assertEqual(answer.status, 409)
+        self.assertIn("failed", answer.json()["detail"])
+
+    def test_usage_is_summed_once_per_event(self) -> None:
+        for number in range(3):
+            self.dispatcher.post(job("usage", b'{"n":1}', id=f"j{number}"))
+        ends = [self.worker.end(rec) for rec in self.sources("usage").values()]
+        self.worker.finish(ends)
+        # The same events again, as a careless producer might.
+        self.worker.write(
+            [
+                bfwire.usage_build(e, "main", ("bf.usage", e.source.partition))
+                for e in ends
+            ],
+            "result",
+        )
+        self.dispatcher.post(job("usage", id="last"))
+        self.worker.finish([self.worker.end(self.sources("usage")["last"])])
+
+        def told() -> Any:
+            return self.dispatcher.get("/v1/usage", workspace="usage").json()
+
+        wait_until(lambda: told()["runs"] == 4, 20, "four runs")
+        self.assertEqual(told()["duration_seconds"], "0.049380")
+        self.assertEqual(told()["input_bytes"], 3 * 7 + 2)
+        self.assertEqual(told()["rows"], 4)
+        self.assertLess(told()["complete_until"], told()["as_of"])
+        before = told()["as_of"]
+        wait_until(lambda: told()["as_of"] > before, 20, "a later as_of")
+        empty = self.dispatcher.get("/v1/usage", workspace="nobody").json()
+        self.assertEqual((empty["runs"], empty["duration_seconds"]), (0, "0.000000"))
+
+    def test_what_is_not_trusted_is_not_shown(self) -> None:
+        self.dispatcher.post(job("forged", id="j"))
+        source = self.sources("forged")["j"]
+        end = self.worker.end(source)
+        [result, _] = self.worker.records_of(end)
+        self.worker.write([result], "job")  # a key that may not sign results
+        [result, _] = self.worker.records_of(end)
+        bfwire.sign_tree("result", self.keys.private["result"], 1, [result])
+        result.value = b'{"forged":1}'
+        self.worker.write([result], "result")
+        self.dispatcher.post(job("forged", id="good"))
+        self.worker.finish([self.worker.end(self.sources("forged")["good"])])
+        self.wait_status("forged", "good", "succeeded")
+        self.assertEqual(self.status("forged", "j")["status"], "waiting")
+
+    def test_what_is_not_there_is_a_problem(self) -> None:
+        cases = [
+            ("/v1/jobs/none?workspace=w", 404),
+            ("/v1/jobs/none", 400),
+            ("/v1/jobs/none?workspace=w%20w", 400),
+            ("/v1/jobs/none?workspace=w&wait=61", 400),
+            ("/v1/jobs/none/result?workspace=w", 404),
+            ("/v1/batches/none?workspace=w", 404),
+            ("/v1/results?workspace=w&cursor=x", 400),
+            ("/v1/results?workspace=w&limit=1001", 400),
+            ("/v1/results", 400),
+        ]
+        for path, status in cases:
+            answer = self.dispatcher.get(path)
+            self.assertEqual(answer.status, status, path)
+            self.assertEqual(answer.headers["Content-Type"], "application/problem+json")
+        empty = self.dispatcher.get("/v1/results", workspace="nobody")
+        self.assertEqual((empty.status, empty.body), (200, b""))
+
+    def everything(self, dispatcher: Dispatcher) -> Any:
+        """All that the API tells of one workspace, without moments."""
+        rows = dispatcher.get("/v1/results", workspace="again", limit=1000).lines()
+        usage = dispatcher.get("/v1/usage", workspace="again").json()
+        batch = dispatcher.get("/v1/batches/b", workspace="again").json()
+        jobs = [
+            dispatcher.get(f"/v1/jobs/j{n}", workspace="again").json()
+            for n in range(20)
+        ]
+        for told in (usage, batch):
+            told.pop("complete_until", None)
+        return [without_time(told) for told in [*rows, usage, batch, *jobs]]
+
+    def test_with_or_without_its_file_it_tells_the_same(self) -> None:
+        lines = [
+            job("again", b'{"n":%d}' % n, id=f"j{n}", batch="b", batch_index=n)
+            for n in range(20)
+        ]
+        self.dispatcher.post_lines(lines)
+        self.dispatcher.post(lines[4])  # the same id again: the first one counts
+        sources = self.sources("again")
+        first = next(
+            rec
+            for rec in read_all(self.cluster.bootstrap, "bf.jobs", SHARDS)
+            if rec.get("bf_job") == b"j4" and rec.key == b"again"
+        )
+        sources["j4"] = first
+        self.worker.state(sources["j1"], "parked")
+        self.worker.state(sources["j2"], "started")
+        self.worker.finish([self.worker.end(sources[f"j{n}"]) for n in range(3, 20)])
+        wait_until(
+            lambda: self.dispatcher.get("/v1/batches/b", workspace="again").json()[
+                "succeeded"
+            ]
+            == 17
+            and self.status("again", "j2")["status"] == "running",
+            20,
+            "all ends in the view",
+        )
+        want = self.everything(self.dispatcher)
+        self.assertEqual(len(want), 17 + 2 + 20)
+
+        self.dispatcher.restart()
+        self.assertEqual(self.everything(self.dispatcher), want)
+
+        assert self.dispatcher.proc is not None
+        self.dispatcher.proc.kill9()
+        self.dispatcher.start()
+        self.assertEqual(self.everything(self.dispatcher), want)
+
+        self.dispatcher.proc.stop()
+        for file in self.folder.glob("dispatcher.sqlite*"):
+            file.unlink()
+        self.dispatcher.start()
+        self.assertEqual(self.everything(self.dispatcher), want)
+
+        self.dispatcher.proc.stop()
+        (self.folder / "dispatcher.sqlite").write_bytes(b"no database at all" * 1000)
+        self.dispatcher.start()
+        self.assertEqual(self.everything(self.dispatcher), want)
+
+        with self.subTest("a second replica"):
+            other = Dispatcher(
+                self.procs,
+                self.cluster.bootstrap,
+                self.keys,
+                self.folder,
+                name="replica",
+            ).start()
+            self.assertEqual(self.everything(other), want)
+            assert other.proc is not None
+            other.proc.stop()
+
+    def test_one_file_has_one_writer(self) -> None:
+        other = Dispatcher(
+            self.procs,
+            self.cluster.bootstrap,
+            self.keys,
+            self.folder,
+            {"dispatcher.view": str(self.folder / "dispatcher.sqlite")},
+            "second",
+        ).start(ready=False)
+        assert other.proc is not None
+        self.assertEqual(other.proc.wait(20), 1)
+        self.assertIn("dispatcher.view", other.proc.log_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
