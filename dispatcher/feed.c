@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "config/clock.h"
+#include "config/kafka_record.h"
 #include "config/log.h"
-#include "dispatcher/message.h"
 #include "dispatcher/source.h"
 #include "dispatcher/view.h"
 #include "schemas/err.h"
@@ -144,8 +144,8 @@ static int take_record(struct bf_feed *feed, enum bf_topic topic,
 {
     bf_autorecord struct bf_record rec;
     struct bf_view_change change = {0};
-    int rc = bf_message_record(message, bf_topic_name(feed->conf.topics, topic),
-                               &rec, err);
+    int rc = bf_kafka_record(message, bf_topic_name(feed->conf.topics, topic),
+                             &rec, err);
 
     if (rc == 0)
         rc = verify(feed, topic, &rec, err);

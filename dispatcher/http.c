@@ -29,8 +29,8 @@ struct bf_http {
     size_t max_body_bytes;
     size_t active;
     bool loopback;
-    char address[NI_MAXHOST + NI_MAXSERV];
-    struct bf_request *first; /* all that are not gone */
+    char address[NI_MAXHOST + NI_MAXSERV + 8]; /* [host]:port */
+    struct bf_request *first;                  /* all that are not gone */
 };
 
 struct bf_request {
