@@ -70,7 +70,7 @@ static int produce(struct writer *writer, const struct bf_record *rec,
     code = rd_kafka_producev(
         writer->rk, RD_KAFKA_V_TOPIC(writer->what->topic),
         RD_KAFKA_V_PARTITION(rec->partition),
-        RD_KAFKA_V_KEY(rec->key.ptr, rec->key.len),
+        RD_KAFKA_V_KEY((void *)(uintptr_t)rec->key.ptr, rec->key.len),
         RD_KAFKA_V_VALUE((void *)(uintptr_t)rec->value.ptr, rec->value.len),
         RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
         RD_KAFKA_V_END);
