@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "config/keys_private.h"
+#include "schemas/base64.h"
 #include "schemas/err.h"
 
 #define SEED_FILE_MAX 256 /* bytes */
@@ -121,7 +122,6 @@ static int parse_seed(struct bf_slice text, enum bf_purpose purpose,
     char head[NAME_MAX_BYTES];
     int len =
         snprintf(head, sizeof(head), "ed25519 %s ", bf_purpose_name(purpose));
-    const char *end;
     size_t got;
 
     while (text.len > 0 && strchr("\r\n", text.ptr[text.len - 1]))
@@ -129,10 +129,10 @@ static int parse_seed(struct bf_slice text, enum bf_purpose purpose,
     if (text.len < (size_t)len || memcmp(text.ptr, head, (size_t)len) != 0)
         return bf_err_set(err, BF_ERR_REJECT, "bad_key",
                           "must begin with \"%s\"", head);
-    if (sodium_base642bin(seed, crypto_sign_SEEDBYTES, text.ptr + len,
-                          text.len - (size_t)len, NULL, &got, &end,
-                          sodium_base64_VARIANT_ORIGINAL) ||
-        end != text.ptr + text.len || got != crypto_sign_SEEDBYTES)
+    text.ptr += len;
+    text.len -= (size_t)len;
+    if (bf_base64_decode(BF_BASE64, text, seed, crypto_sign_SEEDBYTES, &got) ||
+        got != crypto_sign_SEEDBYTES)
         return bf_err_set(err, BF_ERR_REJECT, "bad_key",
                           "must hold a seed of 32 bytes in base64");
     return 0;

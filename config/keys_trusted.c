@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "config/keys_private.h"
+#include "schemas/base64.h"
 #include "schemas/err.h"
 #include "schemas/ids.h"
 
@@ -44,13 +45,11 @@ static bool begins_with(struct bf_slice text, const char *with)
 static int read_public(struct bf_slice word, struct bf_trusted *ret,
                        struct bf_err *err)
 {
-    const char *end;
     size_t len;
 
-    if (sodium_base642bin(ret->public_key, sizeof(ret->public_key), word.ptr,
-                          word.len, NULL, &len, &end,
-                          sodium_base64_VARIANT_ORIGINAL) ||
-        end != word.ptr + word.len || len != sizeof(ret->public_key))
+    if (bf_base64_decode(BF_BASE64, word, ret->public_key,
+                         sizeof(ret->public_key), &len) ||
+        len != sizeof(ret->public_key))
         return bad(err, "a public key must be 32 bytes in base64");
     if (!crypto_core_ed25519_is_valid_point(ret->public_key))
         return bad(err, "these 32 bytes are no Ed25519 public key");

@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include "schemas/base64.h"
 #include "schemas/err.h"
 #include "schemas/hash.h"
 #include "schemas/ids.h"
@@ -112,9 +113,7 @@ int bf_meta_decode(struct bf_slice text, struct bf_meta *ret,
     struct bf_meta meta = {0};
     size_t len;
 
-    if (!text.ptr ||
-        sodium_base642bin(bytes, sizeof(bytes), text.ptr, text.len, NULL, &len,
-                          NULL, sodium_base64_VARIANT_ORIGINAL))
+    if (bf_base64_decode(BF_BASE64, text, bytes, sizeof(bytes), &len))
         return meta_bad(err, "not base64, or too long");
     if (len < META_HEAD + META_CHECK)
         return meta_bad(err, "too short");

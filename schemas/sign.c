@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 
+#include "schemas/base64.h"
 #include "schemas/err.h"
 #include "schemas/hash.h"
 #include "schemas/ids.h"
@@ -229,13 +230,6 @@ static int signature_bad(struct bf_err *err, const char *what)
                       what);
 }
 
-static int signature_base64(struct bf_slice text, unsigned char *out,
-                            size_t max, size_t *ret_len)
-{
-    return sodium_base642bin(out, max, text.ptr, text.len, NULL, ret_len, NULL,
-                             sodium_base64_VARIANT_URLSAFE_NO_PADDING);
-}
-
 static int signature_numbers(const struct bf_slice *fields,
                              struct bf_signature *sig, struct bf_err *err)
 {
@@ -258,12 +252,14 @@ static int signature_bytes(const struct bf_slice *fields,
 {
     size_t npath, nbytes;
 
-    if (signature_base64(fields[6], sig->path[0], sizeof(sig->path), &npath))
+    if (bf_base64_decode(BF_BASE64_URL, fields[6], sig->path[0],
+                         sizeof(sig->path), &npath))
         return signature_bad(err, "the path is not base64url");
     sig->npath = path_length(sig->count, sig->index);
     if (npath != sig->npath * BF_HASH_SIZE)
         return signature_bad(err, "the path has not the right length");
-    if (signature_base64(fields[7], sig->bytes, sizeof(sig->bytes), &nbytes) ||
+    if (bf_base64_decode(BF_BASE64_URL, fields[7], sig->bytes,
+                         sizeof(sig->bytes), &nbytes) ||
         nbytes != sizeof(sig->bytes))
         return signature_bad(err, "the signature is not 64 bytes of base64url");
     return 0;

@@ -1,8 +1,8 @@
 #include "schemas/state.h"
 
 #include <inttypes.h>
-#include <sodium.h>
 
+#include "schemas/base64.h"
 #include "schemas/envelope.h"
 #include "schemas/err.h"
 #include "schemas/json.h"
@@ -332,8 +332,7 @@ static int64_t get_bytes(struct bf_json_in *in, const char *name, size_t max,
         in->failed = true;
         return -1;
     }
-    if (sodium_base642bin(entry->bytes, max, text.ptr, text.len, NULL, &len,
-                          NULL, sodium_base64_VARIANT_ORIGINAL)) {
+    if (bf_base64_decode(BF_BASE64, text, entry->bytes, max, &len)) {
         bf_json_get_fail(in, name, "is not base64, or too long");
         return -1;
     }
