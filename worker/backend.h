@@ -40,11 +40,12 @@ struct bf_request {
 };
 
 enum bf_reply_kind {
-    BF_REPLY_NONE,     /* the first step only */
-    BF_REPLY_OK,       /* the transport did its part: look at the rest */
-    BF_REPLY_UNSENT,   /* nothing left us: user code certainly did not start */
-    BF_REPLY_LOST,     /* it left, and no whole answer came back */
-    BF_REPLY_DEADLINE, /* killed by the worker at the run's deadline */
+    BF_REPLY_NONE,      /* the first step only */
+    BF_REPLY_OK,        /* the transport did its part: look at the rest */
+    BF_REPLY_UNSENT,    /* nothing left us: user code certainly did not start */
+    BF_REPLY_LOST,      /* it left, and no whole answer came back */
+    BF_REPLY_DEADLINE,  /* killed by the worker at the run's deadline */
+    BF_REPLY_TOO_LARGE, /* an answer came that is over the ceiling */
 };
 
 /* Borrowed for the step. */
@@ -53,7 +54,9 @@ struct bf_reply {
     int status;           /* HTTP */
     struct bf_slice head; /* runner: JSON */
     struct bf_slice body;
-    const char *error; /* UNSENT, LOST: the transport's words */
+    const char *error;      /* UNSENT, LOST: the transport's words */
+    bool unsent;            /* DEADLINE: nothing had left us by then */
+    int64_t retry_after_ms; /* HTTP; 0: not said */
 };
 
 /* How a run ended. Bytes are the run's, until it is freed. */
@@ -62,6 +65,8 @@ struct bf_run_end {
     enum bf_reason reason;
     enum bf_delivery delivery;
     bool again; /* did not run for certain, and may be tried again */
+    bool more;  /* may have run, and the job allows one more attempt */
+    int64_t again_after_ms; /* again: not before; 0: as we like */
     struct bf_slice result;
     struct bf_report report;
     const char *isolation; /* a literal */
@@ -95,7 +100,7 @@ bf_backend_begin_fn(const struct bf_backend_config *config,
 /*
  * Take a reply (BF_REPLY_NONE on the first call only), say what comes next.
  * Returns an enum bf_step, or -1 with *err set and both ret_ arguments left as
- * they were. A DEADLINE, UNSENT or LOST reply is followed by DONE.
+ * they were. Every reply but NONE and OK is followed by DONE.
  */
 typedef int bf_backend_step_fn(struct bf_run *run, const struct bf_reply *reply,
                                struct bf_request *ret_request,
