@@ -24,13 +24,11 @@ from typing import Self, TypeVar
 from confluent_kafka import (
     OFFSET_BEGINNING,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 from verdict import Evidence, Sample, Terms, Verdict, judge, parse_log, w
 
 TOPICS = (
@@ -47,9 +45,13 @@ INPUTS = ("jobs", "jobs.batch", "control")
 Place = tuple[str, int]
 T = TypeVar("T")
 
+LATEST = -1  # for the time of a record: the end
+
+# No AdminClient here: one whose broker died can hang when it is destroyed.
 CLIENT = {
     "reconnect.backoff.max.ms": "500",
     "socket.nagle.disable": "true",
+    "log_level": "0",  # brokers die in these tests, that is no news
 }
 
 
@@ -102,7 +104,8 @@ class Oracle:
             }
         )
         try:
-            places = self._places(consumer, deadline)
+            wanted = {self.prefix + name for name in TOPICS}
+            places = retried(lambda: places_of(consumer, wanted), deadline)
             starts = [TopicPartition(*place, OFFSET_BEGINNING) for place in places]
             consumer.assign(starts)
             reached: dict[Place, int] = {}
@@ -120,26 +123,17 @@ class Oracle:
                 self.evidence.ends[name, partition] = end
         return self.evidence
 
-    def _places(self, consumer: Consumer, deadline: float) -> list[Place]:
-        wanted = {self.prefix + name for name in TOPICS}
-        there = retried(lambda: consumer.list_topics(timeout=5), deadline).topics
-        return [
-            (topic, partition)
-            for topic in sorted(wanted & set(there))
-            for partition in there[topic].partitions
-        ]
-
     def _ends(
         self, consumer: Consumer, places: list[Place], deadline: float
     ) -> dict[Place, int]:
         """What a read_committed consumer can reach now."""
-        ends = {}
-        for place in places:
-            asked = TopicPartition(*place)
-            ends[place] = retried(
-                lambda at=asked: consumer.get_watermark_offsets(at, timeout=5), deadline
-            )[1]
-        return ends
+        asked = [TopicPartition(*place, LATEST) for place in places]
+
+        def ask() -> dict[Place, int]:
+            found = consumer.offsets_for_times(asked, timeout=5)
+            return {(at.topic, at.partition): offset_of(at) for at in found}
+
+        return retried(ask, deadline)
 
     def _poll(
         self, consumer: Consumer, reached: dict[Place, int], deadline: float
@@ -203,7 +197,20 @@ class Sampler:
         self.failures = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-        self._admin = AdminClient({"bootstrap.servers": oracle.bootstrap, **CLIENT})
+        self._consumers = [
+            self._consumer(level) for level in ("read_uncommitted", "read_committed")
+        ]
+        self._places: list[Place] = []
+
+    def _consumer(self, level: str) -> Consumer:
+        """Never subscribes, so it is no member of the group."""
+        config = {
+            "bootstrap.servers": self.oracle.bootstrap,
+            "group.id": self.group,
+            "isolation.level": level,
+            "enable.auto.commit": "false",
+        }
+        return Consumer(config | CLIENT)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -217,27 +224,52 @@ class Sampler:
     ) -> None:
         self._stop.set()
         self._thread.join()
-        if kind is None:
-            self.sample_now(30)
+        try:
+            if kind is None:
+                self.sample_now(30)
+        finally:
+            for consumer in self._consumers:
+                consumer.close()
 
     def _run(self) -> None:
         while not self._stop.wait(self.every_s):
             try:
-                self._sample()
+                self._sample(stable=False)
             except KafkaException:
                 self.failures += 1  # a broker is being killed: ask again
 
     def sample_now(self, timeout_s: float) -> None:
         """The last word, which the end of the topics is compared with."""
-        retried(self._sample, time.monotonic() + timeout_s)
+        retried(lambda: self._sample(stable=True), time.monotonic() + timeout_s)
 
-    def _sample(self) -> None:
-        asked = [ConsumerGroupTopicPartitions(self.group)]
-        futures = self._admin.list_consumer_group_offsets(
-            asked, require_stable=True, request_timeout=5
-        )
-        found = futures[self.group].result().topic_partitions or []
+    def _sample(self, stable: bool) -> None:
+        """stable: a transaction that is just ending is waited for."""
+        consumer = self._consumers[stable]
+        if not self._places:
+            wanted = {self.oracle.prefix + name for name in INPUTS}
+            self._places = places_of(consumer, wanted)
+        if not self._places:
+            return  # before topics init
+        asked = [TopicPartition(*place) for place in self._places]
+        found = consumer.committed(asked, timeout=5)
+        for at in found:
+            offset_of(at)
         self.oracle.samples += samples_of(found, self.oracle.prefix)
+
+
+def places_of(consumer: Consumer, wanted: set[str]) -> list[Place]:
+    there = consumer.list_topics(timeout=5).topics
+    return [
+        (topic, partition)
+        for topic in sorted(wanted & set(there))
+        for partition in there[topic].partitions
+    ]
+
+
+def offset_of(at: TopicPartition) -> int:
+    if at.error is not None:
+        raise KafkaException(at.error)
+    return at.offset
 
 
 def samples_of(found: Iterable[TopicPartition], prefix: str) -> list[Sample]:
@@ -245,9 +277,7 @@ def samples_of(found: Iterable[TopicPartition], prefix: str) -> list[Sample]:
     return [
         Sample(at.topic, at.partition, at.offset, at.metadata or "")
         for at in found
-        if at.error is None
-        and at.offset >= 0
-        and at.topic.removeprefix(prefix) in INPUTS
+        if at.offset >= 0 and at.topic.removeprefix(prefix) in INPUTS
     ]
 
 
