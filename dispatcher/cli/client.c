@@ -242,12 +242,11 @@ void bf_client_problem(struct bf_slice body, char *out, size_t size)
     const char *detail = json_string_value(json_object_get(doc, "detail"));
     const char *field = json_string_value(json_object_get(doc, "field"));
 
-    out[0] = '\0';
-    if (!title && !detail)
-        return;
-    snprintf(out, size, "%s%s%s%s%s", field ? field : "", field ? ": " : "",
-             title ? title : "", title && detail ? ": " : "",
-             detail ? detail : "");
+    const char *text = detail ? detail : title;
+    bool named = field && text && strncmp(text, field, strlen(field)) != 0;
+
+    snprintf(out, size, "%s%s%s", named ? field : "", named ? ": " : "",
+             text ? text : "");
 }
 
 static int refusal(const struct bf_client_reply *reply, struct bf_err *err)

@@ -16,7 +16,7 @@
 #include "schemas/limits.h"
 
 #define SEND_MS 60000
-#define TRIES 6
+#define TRIES 4
 #define FOR_EVER_S UINT64_C(604800) /* a week */
 #define REFUSALS_SHOWN 10
 
@@ -180,6 +180,9 @@ static int on_answer(void *arg, const struct bf_answer *answer,
         return bf_err_oom(err);
     if (!upload->cli->json)
         return 0;
+    if (json_object_set_new(answer->doc, "line",
+                            json_integer((json_int_t)answer->number)))
+        return bf_err_oom(err);
     if (bf_table_json(answer->doc, &line, err))
         return -1;
     return bf_cli_print(upload->cli, &line, err);

@@ -55,6 +55,7 @@ static const struct bf_flag submit_flags[] = {
     {"backend", 0, false, "NAME", "where it is to run"},
     {"lane", 0, false, "LANE", "jobs or batch"},
     {"batch", 0, false, "ID", "the batch it belongs to"},
+    {"batch-index", 0, false, "N", "its place in the batch, from 0"},
     {"not-before", 0, false, "TIME", "RFC 3339"},
     {"expires-at", 0, false, "TIME", "RFC 3339"},
     {"callback-url", 0, false, "URL", "told when the job has ended"},
@@ -172,7 +173,8 @@ static const struct bf_command commands[] = {
             "takes it; lines go out in parts of up to 10,000, and sending the\n"
             "same file again is safe: lines without an id get one that\n"
             "follows from the file, or from --key. To run the same lines\n"
-            "once more, give another --key.",
+            "once more, give another --key. With --json, one document per\n"
+            "line, in which line is its number in the file, from 1.",
         .options = FLAGS(submit_flags),
         .exits = UNREACHABLE | REFUSED | ENDED,
         .run = bf_cmd_submit,

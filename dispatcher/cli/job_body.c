@@ -154,6 +154,7 @@ json_t *bf_job_body_members(struct bf_cli *cli, struct bf_buf *code,
                    err) ||
         set_number(cli, job, "max-attempts", "max_attempts", BF_MAX_ATTEMPTS,
                    err) ||
+        set_number(cli, job, "batch-index", "batch_index", UINT32_MAX, err) ||
         set_labels(cli, job, err))
         return NULL;
     return bf_take(job);

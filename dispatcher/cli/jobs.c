@@ -10,7 +10,7 @@
 
 #define ASK_MS 15000
 #define RESULT_MS 300000
-#define TRIES 6
+#define TRIES 4
 #define WAIT_S 20U
 #define PAUSE_MS 200
 #define CONTEXT 2 /* lines of code before and after */
@@ -44,8 +44,8 @@ int bf_jobs_get(struct bf_client *client, const char *workspace, const char *id,
     request.path = path.data;
     if (bf_client_send(client, &request, &reply, err))
         return bf_err_prefix(err, "job %s", id);
-    doc = json_loadb(reply.body.data ? reply.body.data : "", reply.body.len, 0,
-                     NULL);
+    doc = json_loadb(reply.body.data ? reply.body.data : "", reply.body.len,
+                     JSON_ALLOW_NUL, NULL);
     if (!json_is_object(doc)) {
         json_decref(doc);
         return bf_err_set(err, BF_ERR_REJECT, "refused",
@@ -53,6 +53,15 @@ int bf_jobs_get(struct bf_client *client, const char *workspace, const char *id,
     }
     *ret = doc;
     return 0;
+}
+
+/* May hold U+0000: what a user's code said. */
+static struct bf_slice slice_of(const json_t *job, const char *key)
+{
+    const json_t *value = json_object_get(job, key);
+
+    return (struct bf_slice){json_string_value(value),
+                             json_string_length(value)};
 }
 
 static const char *text_of(const json_t *job, const char *key)
@@ -192,26 +201,25 @@ int bf_jobs_snippet(const char *code, int64_t line, struct bf_buf *out,
 static int show_error(const json_t *report, const char *code,
                       struct bf_buf *out, struct bf_err *err)
 {
-    const char *error = text_of(report, "error");
-    const char *type = text_of(report, "error_type");
-    const char *function = text_of(report, "function_name");
+    struct bf_slice error = slice_of(report, "error");
+    struct bf_slice type = slice_of(report, "error_type");
+    struct bf_slice function = slice_of(report, "function_name");
     const json_t *line = json_object_get(report, "line_number");
     int64_t number = json_is_integer(line) ? json_integer_value(line) : 0;
 
-    if (!error && !type)
+    if (!error.ptr && !type.ptr)
         return 0;
     if (bf_buf_adds(out, "\nError", err) ||
         (number > 0 &&
          bf_buf_addf(out, err, " in line %lld", (long long)number)) ||
-        (function &&
-         (bf_buf_adds(out, ", in ", err) ||
-          bf_text_add(out, bf_slice_str(function), 0, false, err))) ||
-        bf_buf_adds(out, ": ", err))
+        (function.ptr && (bf_buf_adds(out, ", in ", err) ||
+                          bf_text_add(out, function, 0, false, err))))
         return -1;
-    if (type && (bf_text_add(out, bf_slice_str(type), 0, false, err) ||
-                 (error && bf_buf_adds(out, ": ", err))))
+    if (type.ptr &&
+        (bf_buf_adds(out, ": ", err) || bf_text_add(out, type, 0, false, err)))
         return -1;
-    if (error && bf_text_add(out, bf_slice_str(error), 0, true, err))
+    if (error.ptr &&
+        (bf_buf_adds(out, ": ", err) || bf_text_add(out, error, 0, true, err)))
         return -1;
     if (bf_buf_adds(out, "\n", err))
         return -1;
@@ -221,9 +229,7 @@ static int show_error(const json_t *report, const char *code,
 static int show_stream(const json_t *report, const char *key, const char *cut,
                        struct bf_buf *out, struct bf_err *err)
 {
-    const json_t *value = json_object_get(report, key);
-    struct bf_slice text = {json_string_value(value),
-                            json_string_length(value)};
+    struct bf_slice text = slice_of(report, key);
 
     if (!text.ptr || text.len == 0)
         return 0;

@@ -9,7 +9,7 @@
 #include "schemas/ids.h"
 
 #define SEND_MS 300000
-#define TRIES 6
+#define TRIES 8 /* a dispatcher may restart in the middle of a file */
 #define PAUSE_MS 500
 #define MAX_LINE (32U << 20)
 
@@ -105,7 +105,7 @@ static int answer_at(struct bf_slice *rest, json_t **ret, struct bf_err *err)
 {
     const char *end = memchr(rest->ptr, '\n', rest->len);
     size_t len = end ? (size_t)(end - rest->ptr) : rest->len;
-    json_t *doc = json_loadb(rest->ptr, len, 0, NULL);
+    json_t *doc = json_loadb(rest->ptr, len, JSON_ALLOW_NUL, NULL);
 
     if (!json_is_object(doc)) {
         json_decref(doc);
@@ -118,7 +118,7 @@ static int answer_at(struct bf_slice *rest, json_t **ret, struct bf_err *err)
     return 0;
 }
 
-static int tell_one(const struct bf_part *part, size_t i, const json_t *doc,
+static int tell_one(const struct bf_part *part, size_t i, json_t *doc,
                     bf_answer_fn *tell, void *arg, struct bf_err *err)
 {
     bf_autofree char *text = json_dumps(doc, JSON_COMPACT);
@@ -138,38 +138,80 @@ static int tell_one(const struct bf_part *part, size_t i, const json_t *doc,
     return tell(arg, &answer, err);
 }
 
-/*
- * All answers of one exchange. 1: some lines may pass when sent again (nobody
- * has been told of anything then, unless last), 0: told.
- */
+/* Which line an answer is for: its own word, else its place. */
+static size_t line_of(const json_t *doc, size_t place)
+{
+    const json_t *line = json_object_get(doc, "line");
+
+    if (!json_is_integer(line))
+        return place;
+    return json_integer_value(line) < 0 ? SIZE_MAX
+                                        : (size_t)json_integer_value(line);
+}
+
+/* The answers of one exchange by line; null where there is none. */
+static json_t *sort_answers(const struct bf_part *part, struct bf_slice body,
+                            struct bf_err *err)
+{
+    json_auto_t *docs = json_array();
+
+    for (size_t i = 0; i < part->nlines; i++) {
+        if (json_array_append_new(docs, json_null())) {
+            bf_err_oom(err);
+            return NULL;
+        }
+    }
+    for (size_t place = 0; body.len > 0; place++) {
+        json_t *doc = NULL;
+
+        if (answer_at(&body, &doc, err))
+            return NULL;
+        if (json_array_set_new(docs, line_of(doc, place), doc)) {
+            bf_err_set(err, BF_ERR_REJECT, "refused",
+                       "the dispatcher answered for a line that it was not "
+                       "sent");
+            return NULL;
+        }
+    }
+    return bf_take(docs);
+}
+
+/* Lines that were not answered for, or may pass when sent again. */
+static size_t count_open(const json_t *docs)
+{
+    size_t open = 0, i;
+    json_t *doc;
+
+    json_array_foreach(docs, i, doc)
+    {
+        open += json_is_null(doc) || may_pass(doc);
+    }
+    return open;
+}
+
+/* 1: send it again, nobody has been told of anything; 0: told. */
 static int read_answers(const struct bf_part *part, struct bf_slice body,
                         bool last, bf_answer_fn *tell, void *arg,
                         struct bf_err *err)
 {
-    json_auto_t *docs = json_array();
-    bool again = false;
+    json_auto_t *docs = sort_answers(part, body, err);
+    size_t unanswered = 0, i;
     json_t *doc;
-    size_t i;
 
-    for (i = 0; i < part->nlines && body.len > 0; i++) {
-        doc = NULL;
-        if (answer_at(&body, &doc, err))
-            return -1;
-        again = again || may_pass(doc);
-        if (json_array_append_new(docs, doc))
-            return bf_err_oom(err);
-    }
-    if ((i < part->nlines || again) && !last)
+    if (!docs)
+        return -1;
+    if (!last && count_open(docs) > 0)
         return 1;
     json_array_foreach(docs, i, doc)
     {
-        if (tell_one(part, i, doc, tell, arg, err))
+        unanswered += json_is_null(doc);
+        if (!json_is_null(doc) && tell_one(part, i, doc, tell, arg, err))
             return -1;
     }
-    if (json_array_size(docs) < part->nlines)
+    if (unanswered > 0)
         return bf_err_set(err, BF_ERR_RETRY, "unreachable",
-                          "the dispatcher answered for %zu of %zu lines",
-                          json_array_size(docs), part->nlines);
+                          "the dispatcher did not answer for %zu of %zu lines",
+                          unanswered, part->nlines);
     return 0;
 }
 

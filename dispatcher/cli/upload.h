@@ -48,7 +48,7 @@ struct bf_answer {
     const char *workspace;
     const char *job;     /* accepted */
     const char *problem; /* not accepted */
-    const json_t *doc;   /* the answer itself */
+    json_t *doc;         /* the answer itself; may be changed */
 };
 typedef int bf_answer_fn(void *arg, const struct bf_answer *answer,
                          struct bf_err *err);

@@ -215,10 +215,31 @@ static void test_sent_until_answered_for(void **state)
     assert_int_equal(told.accepted, 1);
     assert_int_equal(told.refused, 1);
     assert_int_equal(told.last_refused, 3);
-    assert_string_equal(told.problem, "block: Bad: no block");
+    assert_string_equal(told.problem, "block: no block");
     assert_int_equal(strlen(server.keys[0]), 32);
     for (size_t i = 1; i < 4; i++)
         assert_string_equal(server.keys[i], server.keys[0]);
+}
+
+static void test_answers_name_their_lines(void **state)
+{
+    static const char *const replies[] = {
+        REPLY("200 OK",
+              "{\"line\":1,\"status\":202,\"workspace\":\"w\",\"job\":\"b\"}\n"
+              "{\"line\":0,\"status\":400,\"detail\":\"no block\"}\n"),
+        REPLY("200 OK", "{\"line\":2,\"status\":202,\"job\":\"b\"}\n"),
+    };
+    struct server server;
+    struct told told;
+    struct bf_err err = {0};
+
+    (void)state;
+    assert_int_equal(send_two(replies, 1, NULL, &server, &told, &err), 0);
+    assert_int_equal(told.accepted, 1);
+    assert_int_equal(told.last_refused, 1);
+    assert_string_equal(told.problem, "no block");
+    assert_int_equal(send_two(replies + 1, 1, NULL, &server, &told, &err), -1);
+    assert_string_equal(err.code, "refused");
 }
 
 static void test_key_decides(void **state)
@@ -269,6 +290,7 @@ int main(void)
         cmocka_unit_test(test_parts),
         cmocka_unit_test(test_part_has_a_ceiling_of_lines),
         cmocka_unit_test(test_sent_until_answered_for),
+        cmocka_unit_test(test_answers_name_their_lines),
         cmocka_unit_test(test_key_decides),
         cmocka_unit_test(test_refusal_of_the_whole),
         cmocka_unit_test(test_paths_are_escaped),

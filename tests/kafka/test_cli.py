@@ -1,0 +1,166 @@
+"""`blockfleet submit` through a real dispatcher into a real broker."""
+
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from pathlib import Path
+
+import dispatching
+from dispatching import Dispatcher, Keys, bfwire, read_all
+from harness import Cluster, Procs, wait_until
+
+SHARDS = 4
+CODE = "def run(self, a):\n    return {'a': a}\n"
+# What a JSON library would change, refuse or lose.
+ODD = b'{"n":NaN, "big":9223372036854775808,\n "z":1.0e+2, "z":"\\u0000"}'
+
+
+class CliTest(unittest.TestCase):
+    """One broker and one dispatcher; every test has a workspace of its own."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.keys = Keys(cls.folder / "keys")
+        cls.cluster = cls.enterClassContext(Cluster())
+        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
+        cls.run_cli(
+            *("topics", "init", f"--topics.shards={SHARDS}"),
+            *(f"--kafka.brokers={cls.cluster.bootstrap}",),
+            f"--keys.dir={cls.keys.folder}",
+        )
+        cls.dispatcher = Dispatcher(
+            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder
+        ).start()
+        (cls.folder / "block.py").write_text(CODE)
+
+    @classmethod
+    def command(cls, *words: str) -> list[str]:
+        return [str(dispatching.BIN / "blockfleet"), *words]
+
+    @classmethod
+    def run_cli(cls, *words: str, stdin: bytes = b"", status: int = 0) -> str:
+        """Its stdout, after its exit status was checked."""
+        done = subprocess.run(
+            cls.command(*words),
+            input=stdin,
+            capture_output=True,
+            timeout=120,
+            cwd=cls.folder,
+        )
+        text = done.stdout.decode() + done.stderr.decode()
+        assert done.returncode == status, f"{done.returncode}: {text}"
+        return done.stdout.decode() if status == 0 else text
+
+    def blockfleet(self, *words: str, stdin: bytes = b"", status: int = 0) -> str:
+        url = f"--dispatcher.url=http://{self.dispatcher.address}"
+        return self.run_cli(*words, url, stdin=stdin, status=status)
+
+    def jobs(self, workspace: str, topic: str = "jobs") -> list[bfwire.Record]:
+        records = read_all(self.cluster.bootstrap, f"bf.{topic}", SHARDS)
+        return [r for r in records if r.key == workspace.encode()]
+
+    def lines(self, workspace: str, count: int) -> bytes:
+        block = {"run_function_code": CODE}
+        return b"".join(
+            json.dumps(
+                {"workspace": workspace, "block": block, "inputs": {"a": n}}
+            ).encode()
+            + b"\n"
+            for n in range(count)
+        )
+
+    def test_inputs_are_sent_byte_by_byte(self) -> None:
+        words = ("submit", "-w", "odd", "-c", "block.py", "-i", "-", "--json")
+        told = json.loads(self.blockfleet(*words, stdin=ODD))
+        [record] = self.jobs("odd")
+        self.assertEqual(record.value, ODD)
+        self.assertEqual(record.text("bf_job"), told["job"])
+        self.assertEqual(told["offset"], record.offset)
+
+    def test_every_option_reaches_the_record(self) -> None:
+        self.blockfleet(
+            *("submit", "-w", "all", "-c", "block.py", "--import", "import numpy"),
+            *("--set", "a=3", "--set", "b=x y", "--id", "j.1", "--lane", "batch"),
+            *("--execution", "at_most_once", "--timeout-ms", "1234"),
+            *(
+                "--order-key",
+                "o",
+                "--batch",
+                "b1",
+                "--batch-index",
+                "7",
+                "--label",
+                "k=v=w",
+            ),
+        )
+        [record] = self.jobs("all", "jobs.batch")
+        self.assertEqual(record.value, b'{"a":3,"b":"x y"}')
+        job = bfwire.job_parse(record)
+        self.assertEqual((job.id, job.order_key, job.batch), ("j.1", b"o", "b1"))
+        self.assertEqual((job.execution, job.timeout_ms), ("at_most_once", 1234))
+        self.assertEqual(record.text("bf_labels"), '{"k":"v=w"}')
+        block = bfwire.block_parse(job.block)
+        self.assertEqual(block.run_function_code, CODE)
+        self.assertEqual(list(block.imports), ["import numpy"])
+
+    def test_what_the_dispatcher_refuses(self) -> None:
+        words = ("submit", "-w", "no", "-c", "block.py", "--lane", "fast")
+        self.assertIn("lane: must be", self.blockfleet(*words, status=4))
+        self.assertEqual(self.jobs("no"), [])
+
+    def test_a_file_of_jobs_and_the_same_again(self) -> None:
+        """Two parts; lines without an id get the same one each time."""
+        count = 10_500
+        text = self.lines("many", 3) + b"\n" + self.lines("many", count - 3)
+        first = self.blockfleet("submit", "--ndjson", "-", "--json", stdin=text)
+        told = [json.loads(line) for line in first.splitlines()]
+        self.assertEqual(len({t["job"] for t in told}), count)
+        self.assertEqual([t["line"] for t in told[2:5]], [3, 5, 6])
+        again = self.blockfleet("submit", "--ndjson", "-", "--json", stdin=text)
+        ids = [json.loads(line)["job"] for line in again.splitlines()]
+        self.assertEqual(ids, [t["job"] for t in told])
+        words = ("submit", "--ndjson", "-", "--json", "--key", "other")
+        other = json.loads(self.blockfleet(*words, stdin=self.lines("many", 1)))
+        self.assertNotIn(other["job"], ids)
+
+    def test_refused_lines_are_told_by_their_number(self) -> None:
+        text = self.lines("some", 2) + b"{nonsense\n" + self.lines("some", 1)
+        told = self.blockfleet("submit", "--ndjson", "-", stdin=text, status=4)
+        self.assertIn("line 3: refused", told)
+        self.assertIn("3 jobs accepted, 1 lines refused", told)
+        self.assertEqual(len(self.jobs("some")), 3)
+
+    def test_a_dispatcher_that_dies_in_the_middle(self) -> None:
+        """Every line is in Kafka in the end; repeats have the same id."""
+        count = 25_000
+        dispatcher = Dispatcher(
+            *(self.procs, self.cluster.bootstrap, self.keys, self.folder),
+            name="mortal",
+        ).start()
+        # A port that stays the same: the client knows no other.
+        dispatcher.options = {"dispatcher.listen": dispatcher.address}
+        words = ("submit", "--ndjson", "jobs.ndjson", "--json")
+        url = f"--dispatcher.url=http://{dispatcher.address}"
+        (self.folder / "jobs.ndjson").write_bytes(self.lines("mortal", count))
+        with (self.folder / "told").open("wb") as out:
+            client = subprocess.Popen(
+                self.command(*words, url), stdout=out, cwd=self.folder
+            )
+            wait_until(lambda: os.stat(out.fileno()).st_size > 0, 60, "a first part")
+            self.assertIsNone(client.poll())
+            assert dispatcher.proc is not None
+            dispatcher.proc.kill9()
+            dispatcher.start()
+            self.assertEqual(client.wait(60), 0)
+        told = (self.folder / "told").read_text().splitlines()
+        ids = {json.loads(line)["job"] for line in told}
+        self.assertEqual(len(ids), count)
+        found = {r.text("bf_job") for r in self.jobs("mortal")}
+        self.assertEqual(found, ids)
+
+
+if __name__ == "__main__":
+    unittest.main()
