@@ -4,12 +4,13 @@ import json
 import os
 import subprocess
 import tempfile
+import time
 import unittest
 from pathlib import Path
 
 import dispatching
 from dispatching import Dispatcher, Keys, bfwire, read_all
-from harness import Cluster, Procs, wait_until
+from harness import Cluster, Proc, Procs, wait_until
 
 SHARDS = 4
 CODE = "def run(self, a):\n    return {'a': a}\n"
@@ -19,6 +20,8 @@ ODD = b'{"n":NaN, "big":9223372036854775808,\n "z":1.0e+2, "z":"\\u0000"}'
 
 class CliTest(unittest.TestCase):
     """One broker and one dispatcher; every test has a workspace of its own."""
+
+    worker: Proc | None = None
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -160,6 +163,80 @@ class CliTest(unittest.TestCase):
         self.assertEqual(len(ids), count)
         found = {r.text("bf_job") for r in self.jobs("mortal")}
         self.assertEqual(found, ids)
+
+    # ---- with a worker, whose noop backend returns the inputs as the result ----
+
+    @classmethod
+    def work(cls) -> None:
+        """Start the one worker, once."""
+        if cls.worker is not None:
+            return
+        options = {
+            "kafka.brokers": cls.cluster.bootstrap,
+            "keys.dir": str(cls.keys.folder),
+            "run_dir": str(cls.folder),
+            "instance": "test",
+            "log.format": "json",
+            "topics.shards": str(SHARDS),
+        }
+        argv = [dispatching.BIN / "blockfleet-worker"]
+        argv += [part for k, v in options.items() for part in (f"--{k}", v)]
+        cls.worker = cls.procs.start("worker", argv, cwd=cls.folder)
+        cls.worker.wait_json(lambda line: line.get("event") == "worker_up")
+
+    def test_waiting_for_one_job(self) -> None:
+        self.work()
+        words = ("submit", "-w", "wait", "-c", "block.py", "-i", "-", "--wait")
+        told = self.blockfleet(*words, stdin=ODD)
+        self.assertRegex(told, r"status +succeeded\n")
+        self.assertIn("\nresult:\n" + ODD.decode() + "\n", told)
+        words = ("submit", "-w", "wait", "-c", "block.py", "--backend", "none")
+        told = self.blockfleet(*words, "--id", "r", "--wait", status=1)
+        self.assertIn("no_backend", told)
+        told = self.blockfleet("wait", "-w", "wait", "r", "--json", status=1)
+        self.assertEqual(json.loads(told)[0]["outcome"], "rejected")
+
+    def test_waiting_for_a_file_and_fetching_it(self) -> None:
+        self.work()
+        count = 2_500
+        text = self.lines("fetch", count)
+        told = self.blockfleet("submit", "--ndjson", "-", "--json", stdin=text)
+        ids = [json.loads(line)["job"] for line in told.splitlines()]
+        self.blockfleet("submit", "--ndjson", "-", "--wait", stdin=text)
+        table = self.blockfleet("wait", "-w", "fetch", *ids[:3]).splitlines()
+        self.assertEqual(len(table), 4)
+        self.assertEqual(len({line.index("succeeded") for line in table[1:]}), 1)
+        rows = json.loads(self.blockfleet("status", "-w", "fetch", ids[0], "--json"))
+        self.assertEqual(rows[0]["status"], "succeeded")
+        self.blockfleet("results", "-w", "fetch", "-o", "out.ndjson")
+        lines = (self.folder / "out.ndjson").read_text().splitlines()
+        found = {row["job"]: row for row in map(json.loads, lines)}
+        self.assertEqual(set(found), set(ids))
+        self.assertEqual(len(lines), count)
+        results = [json.loads(found[job]["result"]) for job in ids]
+        self.assertEqual(results, [{"a": n} for n in range(count)])
+        self.assertFalse((self.folder / "out.ndjson.partial").exists())
+        raw = self.blockfleet("results", "-w", "fetch", "--raw", ids[7])
+        self.assertEqual(raw, '{"a": 7}')
+
+    def test_time_is_up(self) -> None:
+        """Nothing runs before its time, and `wait` does not wait for it."""
+        later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+        words = ("submit", "-w", "late", "-c", "block.py", "--id", "l")
+        self.blockfleet(*words, "--not-before", later)
+        told = self.blockfleet("wait", "-w", "late", "l", "--timeout=1", status=6)
+        self.assertIn("waiting", told)
+        self.assertIn(
+            "no such job", self.blockfleet("status", "-w", "late", "x", status=4)
+        )
+
+    def test_doctor_sees_the_whole_fleet(self) -> None:
+        self.work()
+        words = ("doctor", "--json", f"--kafka.brokers={self.cluster.bootstrap}")
+        rows = json.loads(self.blockfleet(*words, f"--keys.dir={self.keys.folder}"))
+        found = {row["check"]: row for row in rows}
+        self.assertEqual(found["workers"]["verdict"], "ok", found["workers"])
+        self.assertEqual(found["dispatcher"]["verdict"], "ok", found["dispatcher"])
 
 
 if __name__ == "__main__":
