@@ -1,13 +1,16 @@
 """The dispatcher against a real broker: what a client sends, what Kafka has."""
 
 import json
+import socket
 import tempfile
+import threading
 import time
 import unittest
+from collections.abc import Iterator
 from pathlib import Path
 
 import dispatching
-from dispatching import Dispatcher, Keys, bfwire, job, make_topics, read_all
+from dispatching import Answer, Dispatcher, Keys, bfwire, job, make_topics, read_all
 from harness import Cluster, Procs, wait_until
 
 SHARDS = 4
@@ -198,6 +201,48 @@ class DispatcherTest(unittest.TestCase):
         assert small.proc is not None
         self.assertEqual(small.proc.stop(), 0)
 
+    def test_a_client_that_goes_away_takes_nothing_with_it(self) -> None:
+        host, port = self.dispatcher.address.split(":")
+        lines = b"".join(job("half", id=f"j{n}") + b"\n" for n in range(50))
+        head = (
+            "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-ndjson"
+            f"\r\nContent-Length: {len(lines) * 2}\r\n\r\n"
+        )
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.encode() + lines + job("half", id="cut")[:20])
+            wait_until(lambda: len(self.records("half")) == 50, 20, "its whole lines")
+        head = "GET /v1/jobs/j0?workspace=half&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n"
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(head.encode())
+        self.assertEqual(self.dispatcher.post(job("half", id="after")).status, 202)
+        found = {rec.text("bf_job") for rec in self.records("half")}
+        self.assertEqual(found, {f"j{n}" for n in range(50)} | {"after"})
+
+    def test_a_stop_answers_who_waits(self) -> None:
+        other = Dispatcher(
+            self.dispatcher.procs,
+            self.cluster.bootstrap,
+            self.keys,
+            self.folder,
+            name="waiting",
+        ).start()
+        other.post(job("waiting", id="j"))
+        answers: list[Answer] = []
+        waiter = threading.Thread(
+            target=lambda: answers.append(
+                other.get("/v1/jobs/j", workspace="waiting", wait=60)
+            )
+        )
+        waiter.start()
+        # What is answered after it was asked is behind it in the loop.
+        self.assertEqual(
+            other.get("/v1/jobs/j", workspace="waiting", wait=1).status, 200
+        )
+        assert other.proc is not None
+        self.assertEqual(other.proc.stop(), 0, other.proc.tail())
+        waiter.join(10)
+        self.assertEqual(answers[0].json()["status"], "waiting")
+
     def test_a_stop_sees_everything_through(self) -> None:
         other = Dispatcher(
             self.dispatcher.procs,
@@ -245,6 +290,89 @@ class StartTest(unittest.TestCase):
             make_topics(cluster.bootstrap, SHARDS, ["bf.usage"])
             dispatcher.wait_ready()
             self.assertEqual(dispatcher.post(job("wrong")).status, 202)
+
+    def test_a_broker_that_dies_loses_and_doubles_nothing(self) -> None:
+        with Cluster() as cluster:
+            make_topics(cluster.bootstrap, SHARDS)
+            dispatcher = self.dispatcher(cluster.bootstrap).start()
+            count = 20_000
+            half = threading.Event()
+
+            def lines() -> Iterator[bytes]:
+                for number in range(count):
+                    if number == count // 2:
+                        half.set()
+                    yield job("dies", b'{"n":%d}' % number, id=f"j{number}") + b"\n"
+
+            answers: list[Answer] = []
+            upload = threading.Thread(
+                target=lambda: answers.append(
+                    dispatcher.request(
+                        "POST",
+                        "/v1/jobs",
+                        lines(),
+                        {"Content-Type": "application/x-ndjson"},
+                    )
+                )
+            )
+            upload.start()
+            self.assertTrue(half.wait(60))
+            cluster.brokers[0].kill9()
+            cluster.brokers[0].restart()
+            upload.join(90)
+            told = answers[0].lines()
+            self.assertEqual([line["line"] for line in told], list(range(count)))
+            records = read_all(cluster.bootstrap, "bf.jobs", SHARDS)
+            placed = {(rec.partition, rec.offset): rec for rec in records}
+            stored = [line for line in told if line["status"] == 202]
+            self.assertGreater(len(stored), count // 2)
+            for line in stored:
+                rec = placed[line["partition"], line["offset"]]
+                self.assertEqual(rec.text("bf_job"), f"j{line['line']}")
+            ids = [rec.text("bf_job") for rec in records]
+            self.assertEqual(len(ids), len(set(ids)))
+            # What was not confirmed says so, and may be sent again.
+            self.assertLessEqual({line["status"] for line in told}, {202, 503})
+            dispatcher.wait_ready()
+            self.assertEqual(dispatcher.post(job("dies", id="after")).status, 202)
+
+    def test_what_is_in_flight_has_a_ceiling(self) -> None:
+        big = b'{"a":"' + b"x" * 700_000 + b'"}'
+        with Cluster() as cluster:
+            make_topics(cluster.bootstrap, SHARDS)
+            dispatcher = self.dispatcher(
+                cluster.bootstrap, **{"dispatcher.inflight_bytes": "1M"}
+            ).start()
+            self.assertEqual(dispatcher.post(job("full")).status, 202)
+            answers: list[Answer] = []
+
+            def send(body: bytes, content_type: str) -> threading.Thread:
+                headers = {"Content-Type": content_type}
+                thread = threading.Thread(
+                    target=lambda: answers.append(
+                        dispatcher.request("POST", "/v1/jobs", body, headers)
+                    )
+                )
+                thread.start()
+                return thread
+
+            cluster.brokers[0].sigstop()
+            threads = [
+                send(job("full", big, id=f"j{n}"), "application/json") for n in range(2)
+            ]
+            wait_until(lambda: len(answers) == 1, 20, "the one too many")
+            self.assertEqual(answers[0].status, 429, answers[0].body)
+            self.assertEqual(answers[0].headers["Retry-After"], "1")
+            # An upload is not refused: it waits for room, and so does its client.
+            many = [job("full", big, id=f"m{n}") + b"\n" for n in range(8)]
+            threads.append(send(b"".join(many), "application/x-ndjson"))
+            self.assertEqual(dispatcher.get("/healthz").status, 200)
+            cluster.brokers[0].sigcont()
+            for thread in threads:
+                thread.join(60)
+            self.assertEqual(sorted(a.status for a in answers), [200, 202, 429])
+            told = next(a for a in answers if a.status == 200).lines()
+            self.assertEqual([line["status"] for line in told], [202] * 8)
 
     def test_an_open_door_is_refused(self) -> None:
         cases = [
