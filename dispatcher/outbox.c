@@ -17,9 +17,8 @@ struct bf_parcel {
 
 struct bf_outbox {
     struct bf_outbox_conf conf;
-    rd_kafka_t *rk;
+    rd_kafka_t *rk; /* NULL: it broke, the next flush makes a new one */
     int fd;
-    bool fatal; /* this producer is of no use any more */
     size_t inflight_bytes;
     size_t inflight;             /* handed to librdkafka, not reported */
     rd_kafka_topic_t *topics[2]; /* jobs, batch */
@@ -230,7 +229,6 @@ static int open_producer(struct bf_outbox *outbox, struct bf_err *err)
         rd_kafka_conf_destroy(conf);
         return bf_err_set(err, BF_ERR_FATAL, "kafka_producer", "%s", why);
     }
-    outbox->fatal = false;
     watch_queue(outbox);
     return open_topics(outbox, err);
 }
@@ -271,7 +269,7 @@ void bf_outbox_free(struct bf_outbox *outbox)
 {
     if (!outbox)
         return;
-    if (outbox->rk && !outbox->fatal)
+    if (outbox->npending > 0)
         bf_outbox_flush(outbox);
     close_producer(outbox);
     bf_closep_(&outbox->fd);
@@ -281,7 +279,8 @@ void bf_outbox_free(struct bf_outbox *outbox)
 int bf_outbox_drain(struct bf_outbox *outbox, int timeout_ms)
 {
     bf_outbox_flush(outbox);
-    rd_kafka_flush(outbox->rk, timeout_ms);
+    if (outbox->rk)
+        rd_kafka_flush(outbox->rk, timeout_ms);
     return outbox->inflight == 0 ? 0 : -1;
 }
 
@@ -297,16 +296,12 @@ int bf_outbox_fd(const struct bf_outbox *outbox)
  */
 static void replace_producer(struct bf_outbox *outbox)
 {
-    struct bf_err err;
     char why[200];
 
     rd_kafka_fatal_error(outbox->rk, why, sizeof(why));
     bf_log_error("producer_failed", bf_kv_str("why", why),
                  bf_kv_int("inflight", (int64_t)outbox->inflight));
-    outbox->fatal = true;
-    close_producer(outbox);
-    if (open_producer(outbox, &err))
-        bf_log_err(BF_LOG_ERROR, "producer_not_replaced", &err);
+    close_producer(outbox); /* the next flush makes a new one */
 }
 
 void bf_outbox_serve(struct bf_outbox *outbox)
@@ -399,6 +394,8 @@ void bf_outbox_flush(struct bf_outbox *outbox)
     struct bf_err err;
     int failed;
 
+    if (!outbox->rk && open_producer(outbox, &err))
+        bf_log_err(BF_LOG_ERROR, "producer_not_replaced", &err);
     if (outbox->npending == 0)
         return;
     failed = sign_pending(outbox, &err);
