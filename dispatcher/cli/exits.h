@@ -9,7 +9,8 @@
     X(JOB, 1, "done, but a job ended without success")                         \
     X(USAGE, 2, "a word, an option or a setting is wrong; nothing was done")   \
     X(UNREACHABLE, 3, "the dispatcher or the brokers do not answer")           \
-    X(REFUSED, 4, "the dispatcher or a broker refused what was asked")         \
+    X(REFUSED, 4,                                                              \
+      "refused: by the dispatcher, a broker or a rule of the fleet")           \
     X(UNHEALTHY, 5, "doctor found a fault")                                    \
     X(PENDING, 6, "the time given for waiting is over; jobs go on")            \
     X(LOCAL, 7, "a file, a key or memory on this machine failed us")

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <ftw.h>
 #include <string.h>
 
 #include "dispatcher/cli/cli.h"
@@ -47,6 +48,20 @@ static void run_release(struct run *run)
 #define RUN(r, ...)                                                            \
     run((r), (const char *const[]){__VA_ARGS__},                               \
         bf_countof(((const char *const[]){__VA_ARGS__})))
+
+static int remove_one(const char *path, const struct stat *stat, int type,
+                      struct FTW *ftw)
+{
+    (void)stat;
+    (void)type;
+    (void)ftw;
+    return remove(path);
+}
+
+static void remove_tree(const char *folder)
+{
+    assert_int_equal(nftw(folder, remove_one, 8, FTW_DEPTH | FTW_PHYS), 0);
+}
 
 static void test_help(void **state)
 {
@@ -133,6 +148,45 @@ static void test_version_json(void **state)
     assert_non_null(strstr(found.out, "\"blockfleet\":\"" BF_VERSION "\""));
 }
 
+static void test_keys(void **state)
+{
+    char folder[] = "/tmp/test_cli_main.XXXXXX";
+    char here[64], there[64];
+    autorun made, bad, trusted, again, revoked, listed, unknown;
+    json_auto_t *doc = NULL;
+    json_auto_t *rows = NULL;
+    const char *id, *line;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(here, sizeof(here), "--keys.dir=%s/a", folder);
+    snprintf(there, sizeof(there), "--keys.dir=%s/b", folder);
+    RUN(&made, "keys", "new", "job", here, "-w", "x", "-w", "y", "--json");
+    assert_int_equal(made.number, BF_EXIT_OK);
+    doc = json_loads(made.out, 0, NULL);
+    id = json_string_value(json_object_get(doc, "id"));
+    line = json_string_value(json_object_get(doc, "line"));
+    assert_non_null(strstr(line, " workspaces=x,y"));
+    RUN(&bad, "keys", "new", "jobs", here);
+    assert_int_equal(bad.number, BF_EXIT_USAGE);
+    RUN(&trusted, "keys", "trust", line, there);
+    assert_int_equal(trusted.number, BF_EXIT_OK);
+    RUN(&again, "keys", "trust", "job", "ed25519", "AAAA", there);
+    assert_int_equal(again.number, BF_EXIT_LOCAL);
+    RUN(&revoked, "keys", "revoke", id, there);
+    assert_int_equal(revoked.number, BF_EXIT_OK);
+    RUN(&unknown, "keys", "revoke", "0123456789abcdef", there);
+    assert_int_equal(unknown.number, BF_EXIT_LOCAL);
+    RUN(&listed, "keys", "list", there, "--json");
+    rows = json_loads(listed.out, 0, NULL);
+    assert_int_equal(json_array_size(rows), 1);
+    assert_true(
+        json_is_true(json_object_get(json_array_get(rows, 0), "revoked")));
+    assert_false(
+        json_is_true(json_object_get(json_array_get(rows, 0), "signs")));
+    remove_tree(folder);
+}
+
 /* COMMANDS.md is what the table says: `blockfleet help --markdown` makes it. */
 static void test_document(void **state)
 {
@@ -181,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_unreachable),
         cmocka_unit_test(test_missing_file),
         cmocka_unit_test(test_version_json),
+        cmocka_unit_test(test_keys),
         cmocka_unit_test(test_document),
         cmocka_unit_test(test_table_is_tidy),
     };
