@@ -231,7 +231,7 @@ bool bf_job_placed(const struct bf_record *rec, const struct bf_job *job,
         return false;
     if (job->spread != 0 && job->spread != spread)
         return false;
-    if (!job->id.ptr || bad_order_key)
+    if (!job->id.ptr || bad_order_key || spread == 0)
         return true;
     return rec->partition == bf_partition(job->workspace, job->order_key,
                                           job->id, spread, shards);

@@ -50,7 +50,7 @@ int bf_job_parse(const struct bf_record *rec, struct bf_job *ret,
  * Does the record lie where it belongs: key = workspace, the fleet's spread,
  * the partition that follows? One that does not is untrusted. To be asked after
  * bf_job_parse(), before heeding what that returned: what it could not read is
- * not held against the place.
+ * not held against the place. spread 0: not known.
  */
 bool bf_job_placed(const struct bf_record *rec, const struct bf_job *job,
                    uint32_t spread, uint32_t shards);

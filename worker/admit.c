@@ -23,20 +23,24 @@ enum bf_admission bf_admit(const struct bf_admit_rules *rules,
                            const struct bf_record *rec, struct bf_job *ret_job,
                            struct bf_block **ret_block, struct bf_err *err)
 {
+    int rc;
+
     *ret_job = (struct bf_job){.generation = 0};
     if (check_trust(rules, rec, err))
         return BF_ADMIT_UNTRUSTED;
-    if (bf_job_parse(rec, ret_job, err)) {
-        /* Without an address there is nobody to tell. */
-        return ret_job->workspace.len > 0 && ret_job->id.len > 0
-                   ? BF_ADMIT_REJECTED
-                   : BF_ADMIT_UNTRUSTED;
-    }
+    rc = bf_job_parse(rec, ret_job, err);
+    /* First: a misplaced record gets no answer, whatever else is wrong. */
     if (!bf_job_placed(rec, ret_job, ret_job->spread, rules->shards)) {
         bf_err_set(err, BF_ERR_REJECT, "misplaced",
                    "key or partition are not what workspace, order key and "
                    "job id ask for");
         return BF_ADMIT_UNTRUSTED;
+    }
+    if (rc) {
+        /* Without an address there is nobody to tell. */
+        return ret_job->workspace.len > 0 && ret_job->id.len > 0
+                   ? BF_ADMIT_REJECTED
+                   : BF_ADMIT_UNTRUSTED;
     }
     if (ret_job->expires_at_ms <= rules->now_ms) {
         bf_err_set(err, BF_ERR_REJECT, "expired",
