@@ -69,6 +69,33 @@ static int read_number(const json_t *doc, const char *member, json_int_t min,
     return 0;
 }
 
+static bool name_ok(struct bf_slice name)
+{
+    if (!name.ptr || name.len == 0 || name.len > BF_FLEET_NAME_MAX)
+        return false;
+    for (size_t i = 0; i < name.len; i++) {
+        char c = name.ptr[i];
+
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-')
+            return false;
+    }
+    return true;
+}
+
+/* Written once, so its seq is 0 in the value and in the header. */
+static int check_rest(const struct bf_record *rec, const json_t *doc,
+                      struct bf_err *err)
+{
+    const json_t *seq = json_object_get(doc, "seq");
+
+    if (!json_is_integer(seq) || json_integer_value(seq) != 0 ||
+        !bf_slice_is(bf_record_get(rec, "bf_seq"), "0"))
+        return bad("seq", err);
+    if (json_object_size(doc) != 6)
+        return bad("a name that is not ours", err);
+    return 0;
+}
+
 static int read_doc(const json_t *doc, struct bf_fleet *ret, struct bf_err *err)
 {
     struct bf_slice name = bf_json_slice(json_object_get(doc, "fleet"));
@@ -78,7 +105,7 @@ static int read_doc(const json_t *doc, struct bf_fleet *ret, struct bf_err *err)
         return -1;
     if (number != 1)
         return bad("v", err);
-    if (!name.ptr || name.len == 0 || name.len > BF_FLEET_NAME_MAX)
+    if (!name_ok(name))
         return bad("fleet", err);
     if (read_number(doc, "shards", 1, &ret->shards, err) ||
         read_number(doc, "spread", 1, &ret->spread, err))
@@ -103,7 +130,7 @@ int bf_fleet_parse(const struct bf_record *rec, struct bf_fleet *ret,
     if (bf_envelope_check(rec, BF_TYPE_STATE, &at_ms, err))
         return -1;
     doc = bf_json_parse(rec->value, MAX_VALUE, err);
-    if (!doc || read_doc(doc, &found, err))
+    if (!doc || read_doc(doc, &found, err) || check_rest(rec, doc, err))
         return -1;
     *ret = found;
     return 0;

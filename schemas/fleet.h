@@ -14,7 +14,7 @@
 struct bf_err;
 
 #define BF_FLEET_KEY "m"
-#define BF_FLEET_NAME_MAX 64
+#define BF_FLEET_NAME_MAX 32
 
 struct bf_fleet {
     char name[BF_FLEET_NAME_MAX + 1];

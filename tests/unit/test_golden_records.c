@@ -4,6 +4,7 @@
 
 #include "schemas/control.h"
 #include "schemas/event.h"
+#include "schemas/fleet.h"
 #include "schemas/httpsig.h"
 #include "schemas/result.h"
 #include "schemas/state.h"
@@ -374,6 +375,23 @@ static json_t *op_control_build(const json_t *in, struct bf_record *arena,
     return built(rc, &rec);
 }
 
+static json_t *op_control_parse(const json_t *in, struct bf_record *arena,
+                                struct bf_err *err)
+{
+    bf_autorecord struct bf_record rec;
+    struct bf_control control;
+    struct bf_record again;
+    int rc;
+
+    golden_record(golden_get(in, "record"), arena, &rec);
+    if (bf_control_parse(&rec, &control, err))
+        return NULL;
+    target(in, &again);
+    rc = bf_control_build(&control, golden_str(in, "fleet"), &again, err);
+    bf_control_release(&control);
+    return built(rc, &again);
+}
+
 static void event_again(const struct bf_record *rec, const char *fleet)
 {
     bf_autorecord struct bf_record again;
@@ -412,6 +430,23 @@ static json_t *op_event_build(const json_t *in, struct bf_record *arena,
     if (rc == 0)
         event_again(&rec, golden_str(in, "fleet"));
     return built(rc, &rec);
+}
+
+static json_t *op_event_parse(const json_t *in, struct bf_record *arena,
+                              struct bf_err *err)
+{
+    bf_autorecord struct bf_record rec;
+    struct bf_event event;
+    struct bf_record again;
+    int rc;
+
+    golden_record(golden_get(in, "record"), arena, &rec);
+    if (bf_event_parse(&rec, &event, err))
+        return NULL;
+    target(in, &again);
+    rc = bf_event_build(&event, golden_str(in, "fleet"), &again, err);
+    bf_event_release(&event);
+    return built(rc, &again);
 }
 
 #define RESULT(member, hex)                                                    \
@@ -810,6 +845,38 @@ static json_t *op_entry_parse(const json_t *in, struct bf_record *arena,
     return json_pack("{s:o}", "entry", doc);
 }
 
+static json_t *op_fleet_build(const json_t *in, struct bf_record *arena,
+                              struct bf_err *err)
+{
+    const json_t *doc = golden_get(in, "entry");
+    struct bf_fleet fleet = {
+        .shards = (uint32_t)golden_int(doc, "shards"),
+        .spread = (uint32_t)golden_int(doc, "spread"),
+        .created_ms = golden_int(doc, "created_ms"),
+    };
+    struct bf_record rec;
+
+    (void)arena;
+    snprintf(fleet.name, sizeof(fleet.name), "%s", golden_str(doc, "fleet"));
+    target(in, &rec);
+    return built(bf_fleet_build(&fleet, &rec, err), &rec);
+}
+
+static json_t *op_fleet_parse(const json_t *in, struct bf_record *arena,
+                              struct bf_err *err)
+{
+    bf_autorecord struct bf_record rec;
+    struct bf_fleet fleet;
+
+    golden_record(golden_get(in, "record"), arena, &rec);
+    if (bf_fleet_parse(&rec, &fleet, err))
+        return NULL;
+    return json_pack("{s:{s:s,s:I,s:I,s:I}}", "entry", "fleet", fleet.name,
+                     "shards", (json_int_t)fleet.shards, "spread",
+                     (json_int_t)fleet.spread, "created_ms",
+                     (json_int_t)fleet.created_ms);
+}
+
 /* ---- forwarded runs ------------------------------------------------------ */
 
 static json_t *op_content_digest(const json_t *in, struct bf_record *arena,
@@ -873,12 +940,16 @@ static const struct golden_op ops[] = {
     {"idle_build", op_idle_build},
     {"correction_build", op_correction_build},
     {"control_build", op_control_build},
+    {"control_parse", op_control_parse},
     {"event_build", op_event_build},
+    {"event_parse", op_event_parse},
     {"dead_build", op_dead_build},
     {"original_headers", op_original_headers},
     {"original_parse", op_original_parse},
     {"entry_build", op_entry_build},
     {"entry_parse", op_entry_parse},
+    {"fleet_build", op_fleet_build},
+    {"fleet_parse", op_fleet_parse},
     {"content_digest", op_content_digest},
     {"http_sign", op_http_sign},
     {NULL, NULL},

@@ -1295,13 +1295,16 @@ def cut_text(text: str, most: int) -> str:
 def dead_build(death: Death, fleet: str, place: tuple[str, int]) -> Record:
     source, job = death.source, death.job
     originals, cut = original_headers(source.headers)
+    key = source.key
+    if len(key or b"") > MAX_HEADER:
+        key, cut = None, True
     where = (source.topic, source.partition, source.offset)
     event = event_id_dead(job.workspace if job else "", *where)
     rec = record_new(
         "deadletter",
         fleet,
         place,
-        source.key,
+        key,
         b"" if death.truncated else source.value,
         (event, death.at_ms, "/".join(map(str, where))),
     )
@@ -1387,6 +1390,64 @@ def control_build(control: Control, fleet: str, place: tuple[str, int]) -> Recor
     return rec
 
 
+BAD_CONTROL = "bad_control"
+
+
+def _ends_parse(value: Json) -> dict[str, list[list[int]]]:
+    if not isinstance(value, dict) or set(value) - set(LANES):
+        refuse(BAD_CONTROL, "ends")
+    for pairs in value.values():
+        if not isinstance(pairs, list):
+            refuse(BAD_CONTROL, "ends")
+        for pair in pairs:
+            if not isinstance(pair, list) or [type(n) for n in pair] != [int, int]:
+                refuse(BAD_CONTROL, "ends: not a pair")
+            ranged(pair[0], 2**31 - 1, BAD_CONTROL)
+            ranged(pair[1], U63, BAD_CONTROL)
+    return value
+
+
+def _whole(value: Json, most: int, code: str, least: int = 0) -> int:
+    if type(value) is not int:
+        refuse(code, "not an integer")
+    return ranged(value, most, code, least)
+
+
+def _word(value: Json, pattern: bytes, code: str) -> str:
+    if not isinstance(value, str) or not re.fullmatch(pattern, value.encode()):
+        refuse(code, f"{value!r:.40}")
+    return value
+
+
+def control_parse(rec: Record) -> Control:
+    bad = BAD_CONTROL
+    at_ms = check_common(rec, "control", bad)
+    workspace = _word(rec.text("bf_workspace", bad), WORKSPACE, bad)
+    name = _word(rec.text("bf_control_id", bad), ID, bad)
+    what = _one_of(rec, "bf_control", CONTROLS, bad)
+    if rec.key != workspace.encode():
+        refuse(bad, "the key is not the workspace")
+    if rec.text("ce_id", bad) != event_id("control", workspace, "control", name):
+        refuse(bad, "ce_id is not derived")
+    value = load(rec.value or b"", bad)
+    if not isinstance(value, dict) or type(value.get("v")) is not int:
+        refuse(bad, "v")
+    if value["v"] != 1 or set(value) - {"v"} not in CONTROLS[what]:
+        refuse(bad, f"{what} with {sorted(value)}")
+    parse: dict[str, Callable[[Json], Any]] = {
+        "job": lambda v: _word(v, ID, bad),
+        "generation": lambda v: _whole(v, U32, bad),
+        "batch": lambda v: _word(v, ID, bad),
+        "count": lambda v: _whole(v, U63, bad),
+        "ends": _ends_parse,
+        "until": lambda v: un_rfc3339(v if isinstance(v, str) else "", bad),
+        "dead_letter": lambda v: _word(v, HEX128, bad),
+    }
+    found = {n: parse[n](v) for n, v in value.items() if n != "v"}
+    until = found.pop("until", None)
+    return Control(workspace, what, name, at_ms, until_ms=until, **found)
+
+
 @dataclass
 class Event:
     subject: Subject
@@ -1425,6 +1486,32 @@ def event_build(event: Event, fleet: str, place: tuple[str, int]) -> Record:
             f"{subject.workspace}/{subject.job}",
         ),
     )
+
+
+def event_parse(rec: Record) -> Event:
+    bad = "bad_record"
+    at_ms = check_common(rec, "event", bad)
+    value = load(rec.value or b"", bad, nul=True)
+    names = {"workspace": str, "job": str, "generation": int, "attempt": int}
+    names |= {"event": str, "seq": int, "at": str, "data": dict, "v": int}
+    members(value, bad, **names)
+    subject = Subject(
+        _word(value["workspace"], WORKSPACE, bad),
+        _word(value["job"], ID, bad),
+        _whole(value["generation"], U32, bad),
+        _whole(value["attempt"], U32, bad, 1),
+    )
+    seq = _whole(value["seq"], U63, bad)
+    if value["v"] != 1 or value["event"] not in EVENTS:
+        refuse(bad, "v or event")
+    parts = (*subject.parts()[1:], value["event"], seq)
+    if rec.text("ce_id") != event_id("event", subject.workspace, "job", *parts):
+        refuse(bad, "ce_id is not derived")
+    if rec.key != subject.workspace.encode():
+        refuse(bad, "the key is not the workspace")
+    if un_rfc3339(value["at"], bad) != at_ms:
+        refuse(bad, "at is not ce_time")
+    return Event(subject, value["event"], seq, at_ms, value["data"])
 
 
 # ---- §6 signatures ----------------------------------------------------------
@@ -1989,8 +2076,9 @@ def fleet_parse(rec: Record) -> tuple[FleetEntry, int]:
     names = {"fleet": str, "shards": int, "spread": int, "created": str}
     members(value, BAD_STATE, v=int, seq=int, **names)
     seq = number(rec.get("bf_seq"), U63, BAD_STATE)
-    if value["v"] != 1 or value["seq"] != seq:
+    if value["v"] != 1 or value["seq"] != 0 or seq != 0:
         refuse(BAD_STATE, "v or seq")
+    _word(value["fleet"], rb"[a-z0-9-]{1,32}", BAD_STATE)
     shards = ranged(value["shards"], 4096, BAD_STATE, 1)
     spread = ranged(value["spread"], 4096, BAD_STATE, 1)
     created = un_rfc3339(value["created"], BAD_STATE)

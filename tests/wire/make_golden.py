@@ -1408,6 +1408,7 @@ def deaths() -> dict[str, w.Death]:
     ]
     naked = w.Record("bf.jobs.batch", 4_095, None, None, [], w.U63)
     empty = w.Record("bf.control", 0, b"", b"", [], 0)
+    keyed = w.Record("bf.jobs", 3, b"k" * 1_025, b"{}", [("a", b"b")], 8)
     long = "é" * 600
     return {
         "trusted": w.Death(whole, full_job(), "decode", "bad_block", "imports", NOW),
@@ -1420,6 +1421,9 @@ def deaths() -> dict[str, w.Death]:
             naked, None, "verify", "unsigned", "no bf_signature", NOW
         ),
         "untrusted, all empty": w.Death(empty, None, "verify", "unsigned", "", NOW),
+        "untrusted, a key that is too long": w.Death(
+            keyed, None, "verify", "unsigned", "no bf_signature", NOW
+        ),
         "message is cut": w.Death(
             whole, None, "verify", "unknown_key", "x" + long, NOW
         ),
@@ -1465,6 +1469,19 @@ def _(i):
     return {"record": w.record_to_json(rec)}
 
 
+@op("control_parse")
+def _(i):
+    """What was read, written again."""
+    control = w.control_parse(w.record_from_json(i["record"]))
+    return {"record": w.record_to_json(w.control_build(control, i["fleet"], place(i)))}
+
+
+@op("event_parse")
+def _(i):
+    event = w.event_parse(w.record_from_json(i["record"]))
+    return {"record": w.record_to_json(w.event_build(event, i["fleet"], place(i)))}
+
+
 @op("event_build")
 def _(i):
     event = from_json(w.Event, i["event"])
@@ -1502,6 +1519,104 @@ def control_cases() -> Iterable[Case]:
         given = {"fleet": FLEET, "topic": "bf.control", "partition": 3}
         given["control"] = asdict(control)
         yield f"build: {name}", {"op": "control_build", **given}
+        del given["control"]
+        rec = control_record(name)
+        rec.headers.reverse()
+        rec.value = spaced(rec)
+        given["record"] = w.record_to_json(rec)
+        yield f"parse: {name}", {"op": "control_parse", **given}
+    for name, rec in control_refusals():
+        given = {"fleet": FLEET, "topic": "bf.control", "partition": 3}
+        given["record"] = w.record_to_json(rec)
+        yield f"refuse: {name}", {"op": "control_parse", **given}
+
+
+def spaced(rec: w.Record) -> bytes:
+    """Another spelling of its JSON, which a reader takes."""
+    return json.dumps(json.loads(rec.value or b""), indent=1).encode()
+
+
+def control_record(name: str) -> w.Record:
+    return w.control_build(controls()[name], FLEET, ("bf.control", 3))
+
+
+CONTROL_EDITS: dict[str, list[dict[str, Json]]] = {
+    "cancel a job": [
+        {"until": None},
+        {"until": "2026-11-22T13:00:00Z"},
+        {"until": NOW},
+        {"job": ""},
+        {"job": "a/b"},
+        {"job": None},
+        {"batch": "clip"},
+        {"v": 2},
+        {"v": "1"},
+        {"v": True},
+        {"x": 1},
+    ],
+    "cancel a generation": [{"generation": -1}, {"generation": 2**32}]
+    + [{"generation": "0"}, {"generation": 0.5}, {"generation": None}],
+    "cancel a batch": [
+        {"ends": []},
+        {"ends": None},
+        {"ends": {"lane": [[0, 1]]}},
+        {"ends": {"jobs": [[0]]}},
+        {"ends": {"jobs": [[0, 1, 2]]}},
+        {"ends": {"jobs": [0, 1]}},
+        {"ends": {"jobs": [[0, -1]]}},
+        {"ends": {"jobs": [[-1, 0]]}},
+        {"ends": {"jobs": [["0", 1]]}},
+        {"ends": {"jobs": 1}},
+        {"batch": "b" * 65},
+    ],
+    "replay": [{"dead_letter": "0F" * 16}, {"dead_letter": ""}, {"until": "x"}],
+    "seal a batch": [{"count": -1}, {"count": "300"}, {"count": 2**63}],
+    "pause": [{"job": "job-1"}, {"count": 1}],
+    "resume": [{"until": "2026-11-22T13:00:00.000Z"}],
+}
+CONTROL_HEADERS = (*REQUIRED[:7], "bf_workspace", "bf_control", "bf_control_id")
+
+
+def control_refusals() -> Iterable[tuple[str, w.Record]]:
+    for name, edits in CONTROL_EDITS.items():
+        for n, changes in enumerate(edits):
+            rec = control_record(name)
+            value = json.loads(rec.value or b"") | changes
+            rec.value = json.dumps(value).encode()
+            yield f"{name}, {next(iter(changes))} {n}", rec
+    for name in controls():
+        value = json.loads(control_record(name).value or b"")
+        for member in value:
+            rec = control_record(name)
+            lacks = {n: v for n, v in value.items() if n != member}
+            if set(lacks) - {"v"} in w.CONTROLS[controls()[name].control]:
+                if "v" in lacks:
+                    continue  # another good one
+            rec.value = json.dumps(lacks).encode()
+            yield f"{name} without {member}", rec
+    for header in CONTROL_HEADERS:
+        yield f"no {header}", without(control_record("pause"), header)
+        twice = control_record("pause")
+        twice.headers.append((header, twice.get(header)))
+        yield f"{header} twice", twice
+    for header, text in (
+        ("bf_control", "halt"),
+        ("bf_control", ""),
+        ("bf_control_id", "a/b"),
+        ("bf_workspace", "other"),
+        ("ce_id", "0f" * 16),
+        ("ce_type", "dev.blockfleet.control.v2"),
+        ("content-type", "text/plain"),
+    ):
+        rec = with_header(control_record("pause"), header, text.encode())
+        yield f"{header} {text!r}", rec
+    for n, data in enumerate((b"", b"[]", b"null", b'{"v":1,"v":1}', b"{", b"\xff")):
+        rec = control_record("pause")
+        rec.value = data
+        yield f"value {n}", rec if data else without(rec, "content-type")
+    rec = control_record("pause")
+    rec.value = None
+    yield "null value", without(rec, "content-type")
 
 
 def events() -> dict[str, w.Event]:
@@ -1525,6 +1640,57 @@ def event_cases() -> Iterable[Case]:
         given = {"fleet": FLEET, "topic": "bf.events", "partition": 3}
         given["event"] = asdict(event)
         yield f"build: {name}", {"op": "event_build", **given}
+        del given["event"]
+        rec = event_record(name)
+        rec.headers.reverse()
+        rec.value = spaced(rec)
+        given["record"] = w.record_to_json(rec)
+        yield f"parse: {name}", {"op": "event_parse", **given}
+    for name, rec in event_refusals():
+        given = {"fleet": FLEET, "topic": "bf.events", "partition": 3}
+        given["record"] = w.record_to_json(rec)
+        yield f"refuse: {name}", {"op": "event_parse", **given}
+
+
+def event_record(name: str) -> w.Record:
+    return w.event_build(events()[name], FLEET, ("bf.events", 3))
+
+
+def event_refusals() -> Iterable[tuple[str, w.Record]]:
+    for n, changes in enumerate(
+        (
+            {"v": 2},
+            {"workspace": "a.b"},
+            {"workspace": "other"},
+            {"job": ""},
+            {"generation": "0"},
+            {"generation": 2**32},
+            {"attempt": 0},
+            {"event": "ended"},
+            {"event": "progress"},
+            {"seq": -1},
+            {"seq": 1},
+            {"seq": 0.0},
+            {"at": NOW},
+            {"data": []},
+            {"data": None},
+            {"x": 1},
+        )
+    ):
+        rec = event_record("started")
+        value = json.loads(rec.value or b"") | changes
+        rec.value = json.dumps(value).encode()
+        yield f"{next(iter(changes))} {n}", rec
+    value = json.loads(event_record("started").value or b"")
+    for member in value:
+        rec = event_record("started")
+        lacks = {n: v for n, v in value.items() if n != member}
+        rec.value = json.dumps(lacks).encode()
+        yield f"no {member}", rec
+    for header in REQUIRED[:7]:
+        yield f"no {header}", without(event_record("started"), header)
+    rec = with_header(event_record("started"), "ce_id", b"0f" * 16)
+    yield "ce_id is not derived", rec
 
 
 # ---- state.json -------------------------------------------------------------
@@ -1568,6 +1734,67 @@ def _(i):
 @op("entry_parse")
 def _(i):
     return {"entry": entry_to_json(*w.entry_parse(w.record_from_json(i["record"])))}
+
+
+@op("fleet_build")
+def _(i):
+    fleet = w.FleetEntry(**i["entry"])
+    where = i["topic"], 0
+    rec = w.entry_build(fleet, 0, fleet.fleet, where, fleet.created_ms)
+    return {"record": w.record_to_json(rec)}
+
+
+@op("fleet_parse")
+def _(i):
+    fleet, _ = w.fleet_parse(w.record_from_json(i["record"]))
+    return {"entry": asdict(fleet)}
+
+
+def fleet_cases() -> Iterable[Case]:
+    fleets = {
+        "fleet": w.FleetEntry("main", 12, 4, NOW),
+        "fleet, maximal": w.FleetEntry("f" * 32, 4_096, 4_096, NOW),
+        "fleet, least": w.FleetEntry("a", 1, 1, 0),
+    }
+    for name, fleet in fleets.items():
+        given = {"op": "fleet_build", "topic": "bf.state", "entry": asdict(fleet)}
+        yield f"build: {name}", given
+        rec = fleet_record(fleet)
+        given = {"op": "fleet_parse", "record": w.record_to_json(rec)}
+        yield f"parse: {name}", given
+    plain = fleets["fleet"]
+    for n, changes in enumerate(
+        (
+            {"v": 2},
+            {"seq": 1},
+            {"shards": 0},
+            {"shards": 4_097},
+            {"shards": "12"},
+            {"spread": 0},
+            {"created": NOW},
+            {"fleet": None},
+            {"fleet": ""},
+            {"fleet": "f" * 33},
+            {"fleet": "Main"},
+            {"x": 1},
+        )
+    ):
+        rec = fleet_record(plain)
+        rec.value = json.dumps(json.loads(rec.value or b"") | changes).encode()
+        given = {"op": "fleet_parse", "record": w.record_to_json(rec)}
+        yield f"refuse: fleet, {next(iter(changes))} {n}", given
+    for text in ("1", ""):
+        rec = with_header(fleet_record(plain), "bf_seq", text.encode())
+        given = {"op": "fleet_parse", "record": w.record_to_json(rec)}
+        yield f"refuse: fleet, bf_seq {text!r}", given
+    moved = fleet_record(plain)
+    moved.partition = 1
+    given = {"op": "fleet_parse", "record": w.record_to_json(moved)}
+    yield "refuse: fleet in another partition", given
+
+
+def fleet_record(fleet: w.FleetEntry) -> w.Record:
+    return w.entry_build(fleet, 0, fleet.fleet, ("bf.state", 0), fleet.created_ms)
 
 
 def entries() -> dict[str, tuple[w.Entry, int]]:
@@ -1748,8 +1975,9 @@ def state_cases() -> Iterable[Case]:
         yield f"build: {name}", {"op": "entry_build", **given}
         rec = w.record_to_json(state_record(name))
         yield f"parse: {name}", {"op": "entry_parse", "record": rec}
+    yield from fleet_cases()
     rec = state_record("started")
-    rec.value = json.dumps(json.loads(rec.value or b""), indent=1).encode()
+    rec.value = spaced(rec)
     given = {"op": "entry_parse", "record": w.record_to_json(rec)}
     yield "parse: white space and escapes", given
     for name, bad in state_refusals():
