@@ -62,7 +62,7 @@ static int split(const char *text, struct url *ret, struct bf_err *err)
 
 int bf_target_uri(const char *url, struct bf_buf *out, struct bf_err *err)
 {
-    struct url u;
+    struct url u = {.scheme = "http"};
 
     if (split(url, &u, err))
         return -1;
@@ -92,7 +92,7 @@ static bool is_loopback(struct bf_slice host)
 int bf_sign_request_check(const char *url, const struct bf_signer *signer,
                           struct bf_err *err)
 {
-    struct url u;
+    struct url u = {.scheme = "http"};
 
     if (split(url, &u, err)) {
         err->kind = BF_ERR_FATAL;
