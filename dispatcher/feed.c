@@ -23,7 +23,6 @@
 #define IDLE_MS 100
 #define BATCH_RECORDS 2000 /* of one transaction of the view */
 #define BATCH_MS 100
-#define KEEP_MS (8 * BF_DAY_MS) /* longer than bf.results does */
 
 struct bf_feed {
     struct bf_feed_conf conf;
@@ -287,8 +286,7 @@ static int sweep(struct bf_feed *feed, struct bf_err *err)
     if (bf_mono_ms() < feed->next_sweep_ms)
         return 0;
     if (bf_view_begin(feed->view, err) ||
-        bf_view_forget(feed->view, bf_now_ms() - KEEP_MS, SWEEP_ROWS, &count,
-                       err) ||
+        bf_view_forget(feed->view, bf_now_ms(), SWEEP_ROWS, &count, err) ||
         bf_view_commit(feed->view, err))
         return -1;
     feed->next_sweep_ms =

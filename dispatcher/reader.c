@@ -7,6 +7,7 @@
 #include "dispatcher/row.h"
 #include "dispatcher/sql.h"
 #include "dispatcher/view.h"
+#include "dispatcher/view_usage.h"
 #include "schemas/json.h"
 
 /* Columns of every answer about a job; get_status() knows the order. */
@@ -89,8 +90,9 @@ static const char *const texts[] = {
     [STMT_BATCH_PAGE] = PAGE("r.batch = ?6 AND "),
     [STMT_BATCH] = "SELECT rank, outcome, count(*) FROM jobs"
                    " WHERE workspace = ?1 AND batch = ?2 GROUP BY 1, 2",
-    [STMT_USAGE] = "SELECT rows, runs, duration_us, input_bytes, output_bytes"
-                   " FROM usage_totals WHERE workspace = ?1",
+    [STMT_USAGE] = "SELECT sum(rows), sum(runs), sum(duration_us),"
+                   " sum(input_bytes), sum(output_bytes) FROM usage_totals"
+                   " WHERE workspace = ?1 AND day >= ?2",
 };
 _Static_assert(bf_countof(texts) == STMTS, "a text each");
 _Static_assert(BF_ROW_ENDED == 3, "in the texts above");
@@ -549,7 +551,8 @@ int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
  */
 #define TRANSACTION_LIFE_MS 30000
 
-static int put_usage(sqlite3_stmt *stmt, bool found, const char *workspace,
+/* Sums of no rows are NULL, which reads as 0. */
+static int put_usage(sqlite3_stmt *stmt, const char *workspace,
                      int64_t as_of_ms, struct bf_buf *out)
 {
     struct bf_json_out json;
@@ -557,12 +560,12 @@ static int put_usage(sqlite3_stmt *stmt, bool found, const char *workspace,
     bf_json_start(&json, out, NULL);
     bf_json_open(&json, NULL, '{');
     bf_json_str(&json, "workspace", workspace);
-    bf_json_int(&json, "rows", found ? bf_sql_get_int(stmt, 0) : 0);
-    bf_json_int(&json, "runs", found ? bf_sql_get_int(stmt, 1) : 0);
-    bf_json_seconds(&json, "duration_seconds",
-                    found ? bf_sql_get_int(stmt, 2) : 0);
-    bf_json_int(&json, "input_bytes", found ? bf_sql_get_int(stmt, 3) : 0);
-    bf_json_int(&json, "output_bytes", found ? bf_sql_get_int(stmt, 4) : 0);
+    bf_json_int(&json, "rows", bf_sql_get_int(stmt, 0));
+    bf_json_int(&json, "runs", bf_sql_get_int(stmt, 1));
+    bf_json_seconds(&json, "duration_seconds", bf_sql_get_int(stmt, 2));
+    bf_json_int(&json, "input_bytes", bf_sql_get_int(stmt, 3));
+    bf_json_int(&json, "output_bytes", bf_sql_get_int(stmt, 4));
+    bf_json_time(&json, "since", bf_view_usage_since(as_of_ms) * BF_DAY_MS);
     bf_json_time(&json, "complete_until", as_of_ms - TRANSACTION_LIFE_MS);
     bf_json_time(&json, "as_of", as_of_ms);
     bf_json_close(&json, '}');
@@ -577,10 +580,11 @@ int bf_reader_usage(struct bf_reader_db *reader, const char *workspace,
     int rc, put;
 
     bf_sql_str(stmt, 1, workspace);
+    bf_sql_int(stmt, 2, bf_view_usage_since(reader->as_of_ms));
     rc = bf_sql_step(stmt, &err);
     if (rc < 0)
         return failed(problem, &err);
-    put = put_usage(stmt, rc > 0, workspace, reader->as_of_ms, out);
+    put = put_usage(stmt, workspace, reader->as_of_ms, out);
     sqlite3_reset(stmt);
     return put ? out_of_memory(problem) : 0;
 }

@@ -4,12 +4,13 @@
 #include <fcntl.h>
 #include <sys/file.h>
 
+#include "config/clock.h"
 #include "dispatcher/sql.h"
 #include "dispatcher/view_usage.h"
 #include "schemas/err.h"
 
 /* A change of the tables or of what a column means is a new number. */
-#define FORMAT "1"
+#define FORMAT "2"
 
 static const char schema[] =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
@@ -30,6 +31,7 @@ static const char schema[] =
     " PRIMARY KEY(workspace, job)) WITHOUT ROWID;"
     "CREATE INDEX jobs_batch ON jobs(workspace, batch, rank, outcome)"
     " WHERE batch IS NOT NULL;"
+    "CREATE INDEX jobs_open ON jobs(expires_ms) WHERE rank < 3;"
     /* the result that the row of jobs points at */
     "CREATE TABLE results("
     " id INTEGER PRIMARY KEY, workspace TEXT NOT NULL, job TEXT NOT NULL,"
@@ -48,13 +50,13 @@ static const char schema[] =
     " \"offset\") WHERE batch IS NOT NULL;"
     "CREATE INDEX results_age ON results(at_ms);"
     /* each metering event counts once, however often it is there */
-    "CREATE TABLE usage_ids(id TEXT PRIMARY KEY, at_ms INTEGER NOT NULL)"
+    "CREATE TABLE usage_ids(day INTEGER, id TEXT, PRIMARY KEY(day, id))"
     " WITHOUT ROWID;"
     "CREATE TABLE usage_totals("
-    " workspace TEXT PRIMARY KEY, rows INTEGER NOT NULL,"
+    " workspace TEXT, day INTEGER, rows INTEGER NOT NULL,"
     " runs INTEGER NOT NULL, duration_us INTEGER NOT NULL,"
-    " input_bytes INTEGER NOT NULL, output_bytes INTEGER NOT NULL)"
-    " WITHOUT ROWID;";
+    " input_bytes INTEGER NOT NULL, output_bytes INTEGER NOT NULL,"
+    " PRIMARY KEY(workspace, day)) WITHOUT ROWID;";
 
 #define JOB_COLUMNS                                                            \
     "generation, has_job, lane, partition, \"offset\", accepted_ms,"           \
@@ -67,6 +69,7 @@ enum stmt {
     STMT_GET_JOB,
     STMT_PUT_JOB,
     STMT_PUT_RESULT,
+    STMT_FORGET_OPEN,
     STMT_FORGET_JOBS,
     STMT_FORGET_RESULTS,
     STMTS,
@@ -90,6 +93,10 @@ static const char *const texts[] = {
         " value_bytes, value) VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10,"
         " ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,"
         " ?24, ?25)",
+    [STMT_FORGET_OPEN] =
+        "DELETE FROM jobs WHERE (workspace, job) IN (SELECT workspace, job"
+        " FROM jobs WHERE rank < 3 AND has_job AND expires_ms < ?1"
+        " ORDER BY expires_ms LIMIT ?2)",
     [STMT_FORGET_JOBS] =
         "DELETE FROM jobs WHERE (workspace, job) IN (SELECT workspace, job"
         " FROM results WHERE at_ms < ?1 ORDER BY at_ms LIMIT ?2)",
@@ -426,6 +433,17 @@ static void set_submitters(struct bf_row *row, struct bf_slice batch,
     set_text(row->labels, sizeof(row->labels), labels);
 }
 
+/*
+ * A job lies in Kafka for twice as long as its result: one that must have
+ * ended and whose result may be gone would be waiting for ever.
+ */
+static bool is_over(const struct bf_job *job, int64_t now_ms)
+{
+    return job->accepted_at_ms <
+               now_ms - bf_topic_retention_ms(BF_TOPIC_RESULTS) &&
+           job->expires_at_ms + BF_MAX_TIMEOUT_MS < now_ms;
+}
+
 static int apply_job(struct bf_view *view, enum bf_topic topic,
                      const struct bf_record *rec, struct bf_view_change *ret,
                      struct bf_err *err)
@@ -436,6 +454,8 @@ static int apply_job(struct bf_view *view, enum bf_topic topic,
 
     if (bf_job_parse(rec, &job, err))
         return -1;
+    if (is_over(&job, bf_now_ms()))
+        return 0;
     news.generation = job.generation;
     news.lane = topic == BF_TOPIC_BATCH ? BF_LANE_BATCH : BF_LANE_JOBS;
     news.partition = rec->partition;
@@ -564,12 +584,20 @@ static int forget(struct bf_view *view, enum stmt which, int64_t before_ms,
     return bf_sql_run(view->stmts[which], err);
 }
 
-int bf_view_forget(struct bf_view *view, int64_t before_ms, int limit,
+int bf_view_forget(struct bf_view *view, int64_t now_ms, int limit,
                    int *ret_count, struct bf_err *err)
 {
-    if (forget(view, STMT_FORGET_JOBS, before_ms, limit, err) ||
-        forget(view, STMT_FORGET_RESULTS, before_ms, limit, err))
+    int64_t before = now_ms - BF_VIEW_KEEP_MS;
+    int open;
+
+    if (forget(view, STMT_FORGET_OPEN, before, limit, err))
+        return -1;
+    open = sqlite3_changes(view->db);
+    if (forget(view, STMT_FORGET_JOBS, before, limit, err) ||
+        forget(view, STMT_FORGET_RESULTS, before, limit, err))
         return -1;
     *ret_count = sqlite3_changes(view->db);
-    return 0;
+    if (*ret_count < open)
+        *ret_count = open;
+    return bf_view_usage_forget(view->usage, now_ms, err);
 }

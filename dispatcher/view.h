@@ -67,11 +67,11 @@ int bf_view_apply(struct bf_view *view, enum bf_topic topic,
                   const struct bf_record *rec, struct bf_view_change *ret,
                   struct bf_err *err);
 
-/*
- * Forget what ended before before_ms, at most limit rows of a kind. *ret_count
- * how many.
- */
-int bf_view_forget(struct bf_view *view, int64_t before_ms, int limit,
+/* How long a job that has ended, or must have, is remembered. */
+#define BF_VIEW_KEEP_MS (8 * BF_DAY_MS)
+
+/* Forget what is older, at most limit rows of a kind; *ret_count how many. */
+int bf_view_forget(struct bf_view *view, int64_t now_ms, int limit,
                    int *ret_count, struct bf_err *err);
 
 #endif

@@ -1,7 +1,10 @@
 #ifndef BF_DISPATCHER_VIEW_USAGE_H
 #define BF_DISPATCHER_VIEW_USAGE_H
 
-/* The metering part of the view: totals by workspace. See view.h. */
+/*
+ * The metering part of the view: totals by workspace and day, of as many days
+ * as Kafka keeps, so that a view that was built anew says the same. See view.h.
+ */
 
 #include <sqlite3.h>
 
@@ -14,9 +17,16 @@ struct bf_view_usage;
 struct bf_view_usage *bf_view_usage_new(sqlite3 *db, struct bf_err *err);
 void bf_view_usage_free(struct bf_view_usage *usage);
 
-/* Count a usage record, unless its id was counted before. */
+/* The first day (of 24 h since 1970) that totals are made of. */
+int64_t bf_view_usage_since(int64_t now_ms);
+
+/* Count a usage record, unless its id was counted before or it is older. */
 int bf_view_usage_apply(struct bf_view_usage *usage,
                         const struct bf_record *rec, struct bf_err *err);
+
+/* Forget days that are not counted any more. */
+int bf_view_usage_forget(struct bf_view_usage *usage, int64_t now_ms,
+                         struct bf_err *err);
 
 /*
  * "12.000250" as microseconds: digits, and a point with up to six more. -1

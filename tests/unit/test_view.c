@@ -20,6 +20,7 @@ static int make_folder(void **unused)
     if (!mkdtemp(folder))
         return -1;
     snprintf(path, sizeof(path), "%s/view.sqlite", folder);
+    bf_clock_fake(NOW, 0);
     return 0;
 }
 
@@ -177,6 +178,7 @@ static void ask_all(struct bf_buf *out)
     bool ended;
 
     assert_non_null(reader);
+    bf_reader_as_of(reader, bf_now_ms());
     bf_buf_clear(out);
     assert_int_equal(bf_reader_job(reader, "w", "j", out, &ended, &why), 0);
     assert_int_equal(bf_reader_batch(reader, "w", "b", out, &why), 0);
@@ -308,26 +310,80 @@ static void a_second_writer_is_kept_out(void **unused)
     assert_string_equal(err.code, "view_locked");
 }
 
+static int forget(struct bf_view *view, int64_t now)
+{
+    int count;
+
+    assert_int_equal(bf_view_forget(view, now, 10, &count, NULL), 0);
+    return count;
+}
+
+static void assert_forgotten(void)
+{
+    bf_autoreader struct bf_reader_db *reader =
+        bf_reader_open(path, &life.topics, NULL);
+    bf_autobuf struct bf_buf out = BF_BUF_INIT(1 << 16);
+    struct bf_problem why;
+    bool ended;
+
+    assert_int_equal(bf_reader_job(reader, "w", "j", &out, &ended, &why), -1);
+    assert_int_equal(why.code, BF_PROBLEM_NOT_FOUND);
+}
+
 static void what_is_old_is_forgotten(void **unused)
 {
     bf_autobuf struct bf_buf out = BF_BUF_INIT(1 << 16);
-    bf_autoview struct bf_view *view = NULL;
-    bf_autoreader struct bf_reader_db *reader = NULL;
-    const size_t order[] = {0, 4};
-    struct bf_problem why;
-    bool ended;
-    int count;
+    const size_t ended[] = {0, 4}, open[] = {0};
+    struct bf_view *view;
 
     (void)unused;
     make_life();
-    tell(order, 2, false, &out);
+    tell(ended, 2, false, &out);
     view = bf_view_open(path, "cluster", NULL);
-    assert_int_equal(bf_view_forget(view, NOW + 20, 10, &count, NULL), 0);
-    assert_int_equal(count, 0);
-    assert_int_equal(bf_view_forget(view, NOW + 21, 10, &count, NULL), 0);
-    assert_int_equal(count, 1);
-    reader = bf_reader_open(path, &life.topics, NULL);
-    assert_int_equal(bf_reader_job(reader, "w", "j", &out, &ended, &why), -1);
+    assert_int_equal(forget(view, NOW + 20 + BF_VIEW_KEEP_MS), 0);
+    assert_int_equal(forget(view, NOW + 21 + BF_VIEW_KEEP_MS), 1);
+    bf_view_close(view);
+    assert_forgotten();
+    /* One that should have ended and of which nothing was heard. */
+    tell(open, 1, false, &out);
+    view = bf_view_open(path, "cluster", NULL);
+    assert_int_equal(forget(view, NOW + 86400000 + BF_VIEW_KEEP_MS), 0);
+    assert_int_equal(forget(view, NOW + 86400001 + BF_VIEW_KEEP_MS), 1);
+    bf_view_close(view);
+    assert_forgotten();
+    free_life();
+}
+
+/* What a rebuild finds in Kafka when results are gone and jobs are not. */
+static void a_job_without_its_result_does_not_wait_for_ever(void **unused)
+{
+    bf_autoview struct bf_view *view = bf_view_open(path, "old", NULL);
+
+    (void)unused;
+    make_life();
+    bf_clock_fake(NOW + 8 * BF_DAY_MS, 0);
+    apply(view, 0);
+    bf_clock_fake(NOW, 0);
+    assert_forgotten();
+    free_life();
+}
+
+static void usage_is_of_the_days_that_kafka_keeps(void **unused)
+{
+    bf_autobuf struct bf_buf out = BF_BUF_INIT(1 << 16);
+    const size_t order[] = {0, 1, 2, 3, 4, 5};
+
+    (void)unused;
+    make_life();
+    tell(order, life.count, false, &out);
+    assert_non_null(strstr(out.data, "\"runs\":1,"));
+    bf_clock_fake(NOW + 34 * BF_DAY_MS, 0);
+    ask_all(&out);
+    assert_non_null(strstr(out.data, "\"runs\":1,"));
+    bf_clock_fake(NOW + 35 * BF_DAY_MS, 0);
+    ask_all(&out);
+    assert_non_null(strstr(out.data, "\"runs\":0,"));
+    bf_clock_fake(NOW, 0);
     free_life();
 }
 
@@ -373,6 +429,8 @@ int main(void)
         cmocka_unit_test(a_rolled_back_life_was_never_told),
         cmocka_unit_test(a_second_writer_is_kept_out),
         cmocka_unit_test(what_is_old_is_forgotten),
+        cmocka_unit_test(a_job_without_its_result_does_not_wait_for_ever),
+        cmocka_unit_test(usage_is_of_the_days_that_kafka_keeps),
         cmocka_unit_test(quantities_are_decimal),
     };
 
