@@ -272,8 +272,8 @@ const struct bf_option bf_options[] = {
      .help = "File to which the backend appends a line per run it starts, for "
              "tests; empty is none."},
 
-    {DURATION(noop.delay_ms, 0, 3600000), .name = "noop.delay",
-     .programs = W, .value = "0ms",
+    {DURATION(noop.delay_ms, 0, 3600000), .name = "noop.delay", .programs = W,
+     .value = "0ms",
      .help = "The noop backend answers after up to this long, spread by run."},
 
     {STRING(http.url), .name = "http.url", .programs = W, .value = "",
@@ -321,7 +321,8 @@ const struct bf_option bf_options[] = {
      .help = "Bodies held in memory over all requests; more get 503."},
     {STRING(dispatcher.port_file), .name = "dispatcher.port_file",
      .programs = D, .value = "",
-     .help = "File that gets the port really bound; empty is none."},
+     .help = "File that gets the address really bound, host:port, once it "
+             "listens; empty is none."},
     {STRING(dispatcher.url), .name = "dispatcher.url", .programs = C,
      .value = "http://127.0.0.1:8080", .form = &url_form,
      .help = "Where the command line finds the dispatcher."},

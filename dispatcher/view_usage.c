@@ -161,7 +161,7 @@ int bf_view_usage_apply(struct bf_view_usage *usage,
 {
     struct bf_slice id = bf_record_get(rec, "ce_id");
     bf_autojson json_t *doc = NULL;
-    struct quantities q;
+    struct quantities q = {0};
 
     if (!id.ptr || !bf_hex128_ok(id))
         return bf_err_set(err, BF_ERR_REJECT, "bad_record", "no ce_id");
