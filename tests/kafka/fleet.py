@@ -35,7 +35,7 @@ TOPICS = (
     "control",
     "events",
 )
-QUICK = {"reconnect.backoff.max.ms": "500"}
+QUICK = {"reconnect.backoff.max.ms": "500", "log_level": "0"}
 BLOCK = bfwire.dump(
     {
         "run_function_code": "def run(self, n):\n    return {'n': n}\n",
@@ -92,7 +92,7 @@ class Fleet:
         self.spread = spread
         self.procs = Procs(folder / "logs")
         self.keys = Keys(folder / "keys")
-        self.run_log = folder / "runs.log"
+        self.run_logs: list[Path] = []
         self.produced: dict[tuple[str, str, int], bfwire.Job] = {}
         self._producer = Producer(
             {
@@ -219,7 +219,7 @@ class Fleet:
             "instance": "test",
             "run_dir": self.folder / "run",
             "log.format": "json",
-            "worker.log_runs": self.run_log,
+            "worker.log_runs": self._run_log(name),
             "worker.session_timeout": "6s",
             **{key.replace("__", "."): value for key, value in options.items()},
         }
@@ -227,6 +227,13 @@ class Fleet:
         for key, value in flags.items():
             argv += [f"--{key}", str(value)]
         return self.procs.start(name, argv, env=env)
+
+    def _run_log(self, name: str) -> Path:
+        """A log a worker, so that it is known whose runs were lost."""
+        path = self.folder / f"{name}.runs"
+        path.touch()
+        self.run_logs.append(path)
+        return path
 
     def started(self, worker: Proc) -> Proc:
         worker.wait_json(lambda line: line.get("event") == "worker_up", 20)

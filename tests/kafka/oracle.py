@@ -6,7 +6,7 @@ A separate read_committed confluent-kafka consumer, none of our C. A test does
     with oracle.sampler(group) as sampler:
         ... run the fleet, break things ...
         oracle.collect(until=lambda seen: len(seen.of("results")) >= 20_000)
-    verdict = oracle.judge(log=backend_log, lost_runs=bound)
+    verdict = oracle.judge(logs, killed)
     self.assertTrue(verdict.ok, verdict)
 
 What is compared stands in verdict.py.
@@ -167,21 +167,24 @@ class Oracle:
 
     def judge(
         self,
-        log: str | Path | None = None,
-        lost_runs: int = 0,
+        logs: Iterable[Path] | None = None,
+        killed: Iterable[Path] = (),
         samples: bool | None = None,
     ) -> Verdict:
-        """log: the backend's own, one line per physical start."""
-        if log is not None:
-            runs = parse_log(Path(log).read_text())
-            self.evidence.runs, self.evidence.bad_log_lines = runs
+        """logs: the backends' own, one line per physical start; killed: those
+        of them whose worker died with runs in flight."""
+        for log in logs or ():
+            runs, bad = parse_log(log.read_text())
+            self.evidence.runs += runs
+            self.evidence.bad_log_lines += bad
+        may_lose = (run for log in killed for run in parse_log(log.read_text())[0])
         self.evidence.samples = list(self.samples)
         terms = Terms(
             keys=self.keys,
             prefix=self.prefix,
             shards=self.shards,
-            lost_runs=lost_runs,
-            has_log=log is not None,
+            may_lose=frozenset(run.run_id for run in may_lose),
+            has_log=logs is not None,
             has_samples=bool(self.samples) if samples is None else samples,
         )
         return judge(self.evidence, terms)

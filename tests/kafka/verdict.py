@@ -71,13 +71,13 @@ class Evidence:
 
 @dataclass
 class Terms:
-    """keys None: signatures are not looked at. lost_runs: how many logged runs
-    may lack a usage row, the most that killed workers can have had in flight."""
+    """keys None: signatures are not looked at. may_lose: the runs that may
+    lack a usage row, those of workers that were killed."""
 
     keys: list[w.TrustedKey] | None = None
     prefix: str = "bf."
     shards: int | None = None
-    lost_runs: int = 0
+    may_lose: frozenset[str] = frozenset()
     has_log: bool = True
     has_samples: bool = True
 
@@ -392,8 +392,8 @@ class Judge:
             self.check_row(run_id, row, runs.get(run_id))
         lost = [run for run_id, run in runs.items() if run_id not in billed]
         self.verdict.counts["runs_without_usage"] = len(lost)
-        if len(lost) > self.terms.lost_runs:
-            for run in lost:
+        for run in lost:
+            if run.run_id not in self.terms.may_lose:
                 self.verdict.add("run_not_billed", f"{run.run_id} of {run.key}")
 
     def check_row(self, run_id: str, row: dict[str, Any], run: Run | None) -> None:

@@ -26,15 +26,16 @@ class Clean(unittest.TestCase):
         self.assertEqual(verdict.counts["logged runs"], 24)
         self.assertEqual(verdict.counts["untrusted"], 1)
 
-    def test_runs_lost_with_killed_workers_pass_up_to_the_bound(self) -> None:
+    def test_only_runs_of_killed_workers_may_be_lost(self) -> None:
         world = World()
         for n in range(3):
             key = o.Key("ws1", "job-1", 0)
             run = o.Run(f"{n:032x}", key, 1, "at_least_once")
             world.evidence.runs.append(run)
-        terms = o.Terms(TRUSTED, shards=SHARDS, lost_runs=3)
+        lost = frozenset(f"{n:032x}" for n in range(3))
+        terms = o.Terms(TRUSTED, shards=SHARDS, may_lose=lost)
         self.assertTrue(o.judge(world.evidence, terms).ok)
-        terms.lost_runs = 2
+        terms.may_lose = lost - {f"{1:032x}"}
         verdict = o.judge(world.evidence, terms)
         self.assertEqual(set(verdict.differences), {"run_not_billed"})
         self.assertEqual(verdict.counts["runs_without_usage"], 3)
@@ -202,7 +203,7 @@ class Lies(unittest.TestCase):
         end = copy.copy(self.end("unknown"))
         end.run_id = "0f" * 16
         self.world.log(end)
-        terms = o.Terms(TRUSTED, shards=SHARDS, lost_runs=5)
+        terms = o.Terms(TRUSTED, shards=SHARDS, may_lose=frozenset(["0f" * 16]))
         verdict = o.judge(self.evidence, terms)
         self.assertEqual(set(verdict.differences), {"at_most_once_twice"}, verdict)
 

@@ -1,0 +1,318 @@
+"""Exactly once, while workers and the broker are killed.
+
+The oracle is a read_committed consumer that is not our code (oracle.py); what
+it compares stands in verdict.py. Sizes: small in the gate, those of the issue
+with BF_FULL=1.
+"""
+
+import itertools
+import random
+import shutil
+import tempfile
+import threading
+import unittest
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+from fleet import FULL, Fleet, spread_jobs
+from harness import Api, Cluster, Proc, Proxy, wait_until
+from oracle import Oracle
+from verdict import Evidence, Verdict
+
+SHARDS = 12
+WORKSPACES = 20
+CONCURRENCY = 64
+GROUP = "blockfleet"
+
+
+def mixed(n: int) -> dict[str, object]:
+    """Every third job at_most_once, every fifth with an id of the client's."""
+    return {
+        "execution": "at_most_once" if n % 3 == 0 else "at_least_once",
+        "id_origin": "client" if n % 5 == 0 else "server",
+    }
+
+
+class CrashCase(unittest.TestCase):
+    """A cluster and a fleet; children and files go when the test does."""
+
+    nodes = 1
+    proxied = False
+
+    def setUp(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="blockfleet-crash-"))
+        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
+        self.cluster = Cluster(self.nodes, proxied=self.proxied)
+        self.enterContext(self.cluster)
+        self.fleet = Fleet(self.cluster, self.folder, shards=SHARDS)
+        self.enterContext(self.fleet.procs)
+        self.fleet.init_topics()
+        self.killed: list[Path] = []
+
+    def start(self, name: str, **more: object) -> Proc:
+        options = {
+            "worker__concurrency": CONCURRENCY,
+            "noop__delay": "100ms",
+            **more,
+        }
+        return self.fleet.worker(name, **options)
+
+    def runs(self) -> int:
+        """Physical runs so far: what the backend itself has logged."""
+        return sum(log.read_bytes().count(b"\n") for log in self.fleet.run_logs)
+
+    def reach(self, runs: int, deadline_s: float = 90) -> None:
+        wait_until(lambda: self.runs() >= runs, deadline_s, f"{runs} runs")
+
+    def kill9(self, worker: Proc) -> None:
+        worker.kill9()
+        self.may_lose(worker)
+
+    def may_lose(self, worker: Proc) -> None:
+        """What this worker had under way may be run again by another."""
+        self.killed.append(self.folder / f"{worker.name}.runs")
+
+    def judged(
+        self, jobs: int, break_things: Callable[[], None], deadline_s: float = 240
+    ) -> Verdict:
+        """Break things until all jobs have a result, and compare.
+
+        jobs: how many there will be; 0: as many as were submitted by then.
+        """
+        oracle = Oracle(
+            self.cluster.bootstrap, keys=self.fleet.keys.trusted(), shards=SHARDS
+        )
+        failed: list[BaseException] = []
+
+        def breaker() -> None:
+            try:
+                break_things()
+            except BaseException as error:
+                failed.append(error)
+
+        def enough(seen: Evidence) -> bool:
+            if failed:
+                raise failed[0]
+            return not thread.is_alive() and len(seen.of("results")) >= (
+                jobs or len(self.fleet.produced)
+            )
+
+        with oracle.sampler(GROUP):
+            thread = threading.Thread(target=breaker)
+            thread.start()
+            try:
+                oracle.collect(enough, deadline_s)
+            finally:
+                thread.join()
+            for worker in self.fleet.procs.all:
+                worker.stop()
+        # Read again, to the end: nothing may have come after "enough".
+        oracle.collect(None, 60)
+        verdict = oracle.judge(self.fleet.run_logs, self.killed)
+        outcomes = Counter(
+            rec.text("bf_outcome") for rec in oracle.evidence.of("results")
+        )
+        print(f"\n{self.id().split('.')[-1]}: {verdict}\n{dict(outcomes)}")
+        self.assertTrue(verdict.ok, verdict)
+        self.assertEqual(
+            len(oracle.evidence.of("results")), jobs or len(self.fleet.produced)
+        )
+        return verdict
+
+
+class QuietTest(CrashCase):
+    def test_nothing_is_broken(self) -> None:
+        jobs = 2000
+        self.fleet.submit(spread_jobs(self.fleet, jobs, WORKSPACES, mixed))
+        self.start("w0")
+        self.judged(jobs, lambda: self.reach(jobs))
+
+
+class LongTest(CrashCase):
+    """The run of the issue: everything at once."""
+
+    def test_workers_and_broker_are_killed(self) -> None:
+        jobs = 20_000 if FULL else 4_000
+        workers = {n: self.start(f"w{n}") for n in range(3)}
+        again = iter(range(3, 1000))
+
+        def part(fraction: float) -> None:
+            self.reach(int(jobs * fraction))
+
+        def replace(n: int) -> None:
+            workers[n] = self.start(f"w{next(again)}")
+
+        def break_things() -> None:
+            batch = spread_jobs(self.fleet, jobs, WORKSPACES, mixed)
+            self.fleet.submit(batch[: jobs // 2])
+            part(0.05)
+            self.kill9(workers[0])
+            replace(0)
+            part(0.1)
+            workers[1].stop()
+            replace(1)
+            part(0.15)
+            self.cluster.brokers[0].kill9()
+            self.cluster.brokers[0].restart()
+            self.fleet.submit(batch[jobs // 2 :])
+            part(0.3)
+            fourth = self.start("fourth")
+            self.fleet.started(fourth)
+            part(0.4)
+            self.kill9(workers[2])
+            replace(2)
+            part(0.5)
+            fourth.stop()
+            part(0.55)
+            self.stop_beyond_the_session(workers[1])
+            part(0.7)
+            self.cluster.brokers[0].kill9()
+            self.cluster.brokers[0].restart()
+            part(0.8)
+            self.kill9(workers[0])
+            replace(0)
+            part(0.9)
+            workers[2].stop()
+            replace(2)
+
+        self.judged(jobs, break_things, 900)
+
+    def stop_beyond_the_session(self, victim: Proc) -> None:
+        """SIGSTOP until others have opened its shards, then go on."""
+        others = [p for p in self.fleet.procs.all if p.alive() and p is not victim]
+
+        def opened() -> int:
+            return sum(
+                line.get("event") == "shard_open"
+                for other in others
+                for line in other.log_json()
+            )
+
+        before = opened()
+        victim.sigstop()
+        self.may_lose(victim)
+        wait_until(lambda: opened() > before, 40, "others take over")
+        victim.sigcont()
+
+
+# Where in the committer and the loop a worker can die: worker/crash.h.
+POINTS = (
+    "before_produce",
+    "after_produce",
+    "after_send_offsets",
+    "during_commit",
+    "after_commit",
+    "after_started",
+    "after_offset_fetch",
+    "before_restore",
+)
+
+
+class PointTest(CrashCase):
+    """A worker dies at one named point; another one goes on. In the gate once
+    at each point, in one fleet; twenty times each with BF_FULL=1."""
+
+    def crash_at(self, points: list[str]) -> None:
+        dice = random.Random(len(points))
+        numbers = itertools.count()
+        self.fleet.started(self.start("steady"))
+
+        def feed() -> None:
+            first = next(numbers) * 60
+            self.fleet.submit(
+                self.fleet.job(f"ws-{n % WORKSPACES}", f"job-{n}", **mixed(n))
+                for n in range(first, first + 60)
+            )
+
+        def break_things() -> None:
+            for n, point in enumerate(points):
+                crash = f"{point}:{dice.randint(1, 3)}"
+                victim = self.start(f"{n}-{point}", env={"BLOCKFLEET_CRASH": crash})
+                self.may_lose(victim)
+                self.feed_until_dead(victim, feed, crash)
+
+        self.judged(0, break_things, 60 + len(points) * 30)
+        self.assertEqual(len(self.killed), len(points))
+
+    def feed_until_dead(
+        self, victim: Proc, feed: Callable[[], None], what: str
+    ) -> None:
+        """A little at a time, so that there is always something to commit."""
+
+        def dead() -> bool:
+            if not victim.alive():
+                return True
+            if self.runs() >= len(self.fleet.produced):
+                feed()
+            return False
+
+        wait_until(dead, 60, f"death at {what}")
+        self.assertLess(victim.returncode, 0, victim.tail())
+
+
+def test_at(point: str) -> Callable[[PointTest], None]:
+    return lambda self: self.crash_at([point] * 20)
+
+
+if FULL:
+    for name in POINTS:
+        setattr(PointTest, f"test_{name}", test_at(name))
+else:
+    PointTest.test_each_point_once = lambda self: self.crash_at(list(POINTS))
+
+
+class ProxyTest(CrashCase):
+    """The network eats transactional requests, or their answers."""
+
+    proxied = True
+
+    def harm(self, api: Api, action: str, **more: object) -> None:
+        jobs = 4_000 if FULL else 600
+        proxy = self.enterContext(Proxy(self.cluster))
+        self.fleet.submit(spread_jobs(self.fleet, jobs, WORKSPACES, mixed))
+        rule = proxy.rule(api, action, **more)
+        for n in range(2):
+            # A cut connection may cost a worker its session and its runs.
+            self.may_lose(self.start(f"w{n}", bootstrap=self.cluster.proxy_bootstrap))
+        self.judged(jobs, lambda: rule.wait_hits(int(more["count"]), 90))
+
+    def test_end_txn_answers_are_cut(self) -> None:
+        self.harm(Api.END_TXN, "cut_reply", count=6)
+
+    def test_end_txn_requests_are_cut(self) -> None:
+        self.harm(Api.END_TXN, "cut_request", count=6)
+
+    def test_offset_commits_are_cut(self) -> None:
+        self.harm(Api.TXN_OFFSET_COMMIT, "cut_reply", count=6)
+
+    def test_add_offsets_are_cut(self) -> None:
+        self.harm(Api.ADD_OFFSETS_TO_TXN, "cut_reply", count=6)
+
+    def test_end_txn_is_late(self) -> None:
+        self.harm(Api.END_TXN, "delay_request", count=10, delay_s=2)
+
+
+@unittest.skipUnless(FULL, "three brokers take the time of --full")
+class ThreeBrokersTest(CrashCase):
+    nodes = 3
+
+    def test_rolling_restart(self) -> None:
+        jobs = 6_000
+        for n in range(3):
+            self.start(f"w{n}")
+
+        def break_things() -> None:
+            batch = spread_jobs(self.fleet, jobs, WORKSPACES, mixed)
+            for n, broker in enumerate(self.cluster.brokers):
+                self.fleet.submit(batch[n * 2000 : (n + 1) * 2000])
+                self.reach(500 + n * 2000)
+                broker.stop()
+                broker.restart()
+                self.cluster.wait_in_sync()
+
+        self.judged(jobs, break_things, 400)
+
+
+if __name__ == "__main__":
+    unittest.main()
