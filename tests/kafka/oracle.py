@@ -29,6 +29,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
+from harness import wire
 from verdict import Evidence, Sample, Terms, Verdict, judge, parse_log, w
 
 TOPICS = (
@@ -173,6 +174,7 @@ class Oracle:
     ) -> Verdict:
         """logs: the backends' own, one line per physical start; killed: those
         of them whose worker died with runs in flight."""
+        self.evidence.runs, self.evidence.bad_log_lines = [], []
         for log in logs or ():
             runs, bad = parse_log(log.read_text())
             self.evidence.runs += runs
@@ -200,20 +202,16 @@ class Sampler:
         self.failures = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="sampler", daemon=True)
-        self._consumers = [
-            self._consumer(level) for level in ("read_uncommitted", "read_committed")
-        ]
-        self._places: list[Place] = []
-
-    def _consumer(self, level: str) -> Consumer:
-        """Never subscribes, so it is no member of the group."""
-        config = {
-            "bootstrap.servers": self.oracle.bootstrap,
-            "group.id": self.group,
-            "isolation.level": level,
-            "enable.auto.commit": "false",
-        }
-        return Consumer(config | CLIENT)
+        # Never subscribes, so it is no member of the group.
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": oracle.bootstrap,
+                "group.id": group,
+                "isolation.level": "read_committed",
+                "enable.auto.commit": "false",
+                **CLIENT,
+            }
+        )
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -231,33 +229,45 @@ class Sampler:
             if kind is None:
                 self.sample_now(30)
         finally:
-            for consumer in self._consumers:
-                consumer.close()
+            self._consumer.close()
 
     def _run(self) -> None:
         while not self._stop.wait(self.every_s):
             try:
-                self._sample(stable=False)
-            except KafkaException:
+                self._sample()
+            except NoAnswer:
                 self.failures += 1  # a broker is being killed: ask again
 
     def sample_now(self, timeout_s: float) -> None:
         """The last word, which the end of the topics is compared with."""
-        retried(lambda: self._sample(stable=True), time.monotonic() + timeout_s)
+        deadline = time.monotonic() + timeout_s
+        retried(self._wait_stable, deadline)
+        retried(self._sample, deadline)
 
-    def _sample(self, stable: bool) -> None:
-        """stable: a transaction that is just ending is waited for."""
-        consumer = self._consumers[stable]
-        if not self._places:
-            wanted = {self.oracle.prefix + name for name in INPUTS}
-            self._places = places_of(consumer, wanted)
-        if not self._places:
-            return  # before topics init
-        asked = [TopicPartition(*place) for place in self._places]
-        found = consumer.committed(asked, timeout=5)
-        for at in found:
+    def _wait_stable(self) -> None:
+        """A transaction that is just ending is waited for."""
+        wanted = {self.oracle.prefix + name for name in INPUTS}
+        places = places_of(self._consumer, wanted)
+        asked = [TopicPartition(*place) for place in places]
+        for at in self._consumer.committed(asked, timeout=5) if asked else ():
             offset_of(at)
-        self.oracle.samples += samples_of(found, self.oracle.prefix)
+
+    def _sample(self) -> None:
+        """By a request of our own: confluent-kafka reads metadata beyond its
+        end, where it is not NUL-terminated."""
+        for broker in self.oracle.bootstrap.split(","):
+            host, port = broker.rsplit(":", 1)
+            try:
+                found = wire.committed((host, int(port)), self.group)
+            except (OSError, wire.WireError):
+                continue  # down, or not the group's coordinator
+            self.oracle.samples += samples_of(found, self.oracle.prefix)
+            return
+        raise NoAnswer(self.group)
+
+
+class NoAnswer(Exception):
+    """No broker could say what the group has committed."""
 
 
 def places_of(consumer: Consumer, wanted: set[str]) -> list[Place]:
@@ -275,10 +285,10 @@ def offset_of(at: TopicPartition) -> int:
     return at.offset
 
 
-def samples_of(found: Iterable[TopicPartition], prefix: str) -> list[Sample]:
+def samples_of(found: Iterable[wire.Committed], prefix: str) -> list[Sample]:
     """Partitions of our inputs for which something is committed."""
     return [
-        Sample(at.topic, at.partition, at.offset, at.metadata or "")
+        Sample(at.topic, at.partition, at.offset, at.metadata)
         for at in found
         if at.offset >= 0 and at.topic.removeprefix(prefix) in INPUTS
     ]
@@ -289,7 +299,7 @@ def retried(ask: Callable[[], T], deadline: float) -> T:
     while True:
         try:
             return ask()
-        except KafkaException:
+        except (KafkaException, NoAnswer):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.1)

@@ -114,7 +114,7 @@ class OracleOnKafka(unittest.TestCase):
             writer.commit(some[40:80], 2)
             writer.commit(some[80:], 99)
             oracle.collect(until=lambda seen: len(seen.of("results")) == 32)
-        verdict = oracle.judge(log)
+        verdict = oracle.judge([log])
         self.assertTrue(verdict.ok, verdict)
         self.assertEqual(verdict.counts["results"], 32)
         self.assertEqual(verdict.counts["usage"], 24)
@@ -123,12 +123,12 @@ class OracleOnKafka(unittest.TestCase):
         duplicate = copy.deepcopy(world.evidence.records["results"][0])
         writer.left_open(duplicate)
         oracle.collect()
-        self.assertTrue(oracle.judge(log).ok)
+        self.assertTrue(oracle.judge([log]).ok)
         writer.other.abort_transaction(30)
 
         writer.commit([duplicate], 99)
         oracle.collect()
-        verdict = oracle.judge(log)
+        verdict = oracle.judge([log])
         self.assertEqual(set(verdict.differences), {"duplicate_result"}, verdict)
 
         with self.assertRaises(OracleTimeout) as caught:

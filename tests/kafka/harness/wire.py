@@ -1,8 +1,10 @@
-"""Just enough of the Kafka protocol to ask a broker whether it is ready.
+"""Just enough of the Kafka protocol to ask a broker two things.
 
-An open port says little: a broker accepts connections before it knows the
-cluster. Metadata does tell, and version 4 of it needs no flexible encoding.
-Layouts: https://kafka.apache.org/protocol (request header v1, Metadata v4).
+Whether it is ready: an open port says little, a broker accepts connections
+before it knows the cluster. And what a group has committed, metadata included:
+confluent-kafka reads metadata beyond its end (it is not NUL-terminated).
+Layouts: https://kafka.apache.org/protocol (request header v1, Metadata v4,
+OffsetFetch v5: the newest that need no flexible encoding).
 """
 
 import socket
@@ -11,6 +13,8 @@ from dataclasses import dataclass, field
 
 METADATA = 3
 METADATA_VERSION = 4
+OFFSET_FETCH = 9
+OFFSET_FETCH_VERSION = 5
 MAX_REPLY_BYTES = 16 << 20
 
 
@@ -83,15 +87,60 @@ def _read_exactly(sock: socket.socket, count: int) -> bytes:
     return bytes(data)
 
 
+def _ask(
+    address: tuple[str, int], api: int, version: int, body: bytes, timeout_s: float
+) -> _Reader:
+    client = b"blockfleet-harness"
+    head = struct.pack(">hhih", api, version, 1, len(client)) + client
+    return _Reader(_exchange(address, head + body, timeout_s))
+
+
+@dataclass(frozen=True)
+class Committed:
+    topic: str
+    partition: int
+    offset: int
+    metadata: str
+
+
+def committed(
+    address: tuple[str, int], group: str, timeout_s: float = 2.0
+) -> list[Committed]:
+    """What a group has committed, as its coordinator says: a stable answer,
+    without what open transactions have pending.
+
+    Raises OSError, or WireError when this broker cannot tell.
+    """
+    name = group.encode()
+    every_topic = struct.pack(">h", len(name)) + name + struct.pack(">i", -1)
+    reply = _ask(address, OFFSET_FETCH, OFFSET_FETCH_VERSION, every_topic, timeout_s)
+    found = []
+    reply.int("i")  # throttle_time_ms
+    for _ in range(reply.int("i")):
+        topic = reply.string()
+        for _ in range(reply.int("i")):
+            partition, offset = reply.int("i"), reply.int("q")
+            reply.int("i")  # leader epoch
+            # confluent-kafka writes metadata with the NUL of its C string.
+            text = reply.string().removesuffix("\0")
+            at = Committed(topic, partition, offset, text)
+            if reply.int("h") == 0:
+                found.append(at)
+    error = reply.int("h")
+    if error:
+        raise WireError(f"OffsetFetch: error {error}")
+    return found
+
+
 def metadata(address: tuple[str, int], timeout_s: float = 2.0) -> Metadata:
     """Ask one broker for its view of the cluster, all topics included.
 
     Raises OSError when it cannot be reached and WireError on a bad answer.
     """
-    client = b"blockfleet-harness"
-    head = struct.pack(">hhih", METADATA, METADATA_VERSION, 1, len(client)) + client
     every_topic_create_none = struct.pack(">i?", -1, False)
-    reply = _Reader(_exchange(address, head + every_topic_create_none, timeout_s))
+    reply = _ask(
+        address, METADATA, METADATA_VERSION, every_topic_create_none, timeout_s
+    )
     found = Metadata()
     reply.int("i")  # throttle_time_ms
     for _ in range(reply.int("i")):
