@@ -394,7 +394,9 @@ static void set_rules(struct bf_http_call *call)
     set_ptr(call, CURLOPT_PROTOCOLS_STR, "http,https");
     set_ptr(call, CURLOPT_PROXY, config->proxy ? config->proxy : "");
     set_ptr(call, CURLOPT_USERAGENT, "blockfleet/" BF_VERSION);
-    set_long(call, CURLOPT_HTTP_VERSION, CURL_HTTP_VERSION_2TLS);
+    /* A libcurl without HTTP/2 refuses this, and uses HTTP/1.1. */
+    curl_easy_setopt(call->easy, CURLOPT_HTTP_VERSION,
+                     (long)CURL_HTTP_VERSION_2TLS);
     set_long(call, CURLOPT_FOLLOWLOCATION, 0);
     set_long(call, CURLOPT_NETRC, CURL_NETRC_IGNORED);
     set_long(call, CURLOPT_NOSIGNAL, 1);

@@ -237,7 +237,8 @@ static struct bf_http_call *post(struct bf_http_pool *pool, const char *url,
     struct bf_err err = {0};
     struct bf_http_call *call = bf_http_pool_send(pool, &what, pool, &err);
 
-    assert_non_null(call);
+    if (!call)
+        fail_msg("%s", err.msg);
     return call;
 }
 
