@@ -286,15 +286,29 @@ const struct bf_option bf_options[] = {
     {STRING(local.python), .name = "local.python", .programs = W,
      .value = "python3", .form = &text_form,
      .help = "Python interpreter that runs blocks locally."},
+    {STRING(local.runner_path), .name = "local.runner_path", .programs = W,
+     .value = "",
+     .help = "The runner's package, a directory named bfrunner; empty is the "
+             "one beside the worker's own program."},
     {INT(local.runners, 1, 1024), .name = "local.runners", .programs = W,
      .value = "2", .help = "Warm runner processes of the local backend."},
+    {INT(local.slots, 1, 1024), .name = "local.slots", .programs = W,
+     .value = "2", .help = "Runs at once in each runner process."},
+    {STRING(local.preload), .name = "local.preload", .programs = W,
+     .value = "auto", .form = &text_form,
+     .help = "Modules that a runner imports before the first run: auto, none, "
+             "or their names, separated by commas."},
+    {SIZE(local.memory_bytes, 0, 1024 * G), .name = "local.memory",
+     .programs = W, .value = "0",
+     .help = "Address space of one local run; 0 is no limit."},
     {LIST(local.trusted_workspaces), .name = "local.trusted_workspaces",
      .programs = W, .value = "", .form = &workspaces_form,
      .help = "The operator's own workspaces: only their blocks run locally, "
              "where isolation is no more than a process."},
-    {SIZE(local.stdout_bytes, 0, 16 * M), .name = "local.stdout_bytes",
+    {SIZE(local.stdout_bytes, 0, 64 * K), .name = "local.stdout_bytes",
      .programs = W, .value = "16k",
-     .help = "Bytes of stdout, and of stderr, kept of a local run."},
+     .help = "Bytes of stdout, and of stderr, kept of a local run; it keeps no "
+             "more than 16,384 characters itself."},
 
     {STRING(dispatcher.listen), .name = "dispatcher.listen", .programs = D,
      .value = "127.0.0.1:8080", .form = &listen_form,

@@ -116,7 +116,11 @@ struct bf_settings {
 
     struct {
         char *python;
+        char *runner_path; /* or "" */
         int64_t runners;
+        int64_t slots;
+        char *preload;
+        uint64_t memory_bytes; /* of one run; 0: no limit */
         struct bf_list trusted_workspaces;
         uint64_t stdout_bytes;
     } local;

@@ -300,3 +300,34 @@ const char *bf_block_import(const struct bf_block *block, size_t i)
     bf_assert(i < bf_block_imports(block));
     return json_string_value(json_array_get(block->imports, i));
 }
+
+void bf_block_init_hash(const struct bf_block *block,
+                        char out[BF_INIT_HASH_SIZE])
+{
+    struct bf_slice name = block->init_function;
+    struct bf_slice code = block->init_code;
+    unsigned char digest[16];
+    crypto_generichash_state state;
+
+    out[0] = '\0';
+    if (code.len == 0)
+        return;
+    crypto_generichash_init(&state, NULL, 0, sizeof(digest));
+    crypto_generichash_update(&state, (const unsigned char *)name.ptr,
+                              name.len + 1); /* with its NUL */
+    crypto_generichash_update(&state, (const unsigned char *)code.ptr,
+                              code.len);
+    crypto_generichash_final(&state, digest, sizeof(digest));
+    sodium_bin2hex(out, BF_INIT_HASH_SIZE, digest, sizeof(digest));
+}
+
+void bf_block_put_code(const struct bf_block *block, struct bf_json_out *out)
+{
+    bf_json_str(out, "code_str", bf_block_run_code(block));
+    bf_json_open(out, "imports", '[');
+    for (size_t i = 0; i < bf_block_imports(block); i++)
+        bf_json_str(out, NULL, bf_block_import(block, i));
+    bf_json_close(out, ']');
+    bf_json_text(out, "init_function_code", block->init_code);
+    bf_json_str(out, "init_function_name", bf_block_init_function(block));
+}

@@ -9,9 +9,11 @@
 #include "schemas/buf.h"
 
 struct bf_err;
+struct bf_json_out;
 
 #define BF_MD5_SIZE 33
 #define BF_FINGERPRINT_SIZE 17
+#define BF_INIT_HASH_SIZE 33
 
 /* A parsed block; owns its strings, which hold no NUL. Immutable. */
 struct bf_block;
@@ -31,5 +33,16 @@ const char *bf_block_code_hash(const struct bf_block *block);
 const char *bf_block_fingerprint(const struct bf_block *block);
 size_t bf_block_imports(const struct bf_block *block);
 const char *bf_block_import(const struct bf_block *block, size_t i);
+
+/*
+ * Names init code, which the code hash does not cover, to a runner of ours: hex
+ * BLAKE2b-128 of function name, NUL, code; "" for none.
+ * Source: worker/runner/README.md.
+ */
+void bf_block_init_hash(const struct bf_block *block,
+                        char out[BF_INIT_HASH_SIZE]);
+
+/* The code's members of a request to run it, PROTOCOL.md §9. */
+void bf_block_put_code(const struct bf_block *block, struct bf_json_out *out);
 
 #endif

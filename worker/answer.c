@@ -17,13 +17,13 @@ static int64_t micros(const json_t *doc, const char *name)
     return seconds > 0 && seconds < MAX_SECONDS ? (int64_t)(seconds * 1e6) : 0;
 }
 
-int bf_answer_read(const json_t *doc, struct bf_answer *ret, struct bf_err *err)
+int bf_answer_read_head(const json_t *doc, struct bf_answer *ret,
+                        struct bf_err *err)
 {
     const json_t *success = json_object_get(doc, "success");
     struct bf_answer answer = {
         .success = json_is_true(success),
         .server_error = json_is_true(json_object_get(doc, "server_error")),
-        .result = text(doc, "result"),
         .report = {
             .error = text(doc, "error"),
             .error_type = text(doc, "error_type"),
@@ -44,12 +44,23 @@ int bf_answer_read(const json_t *doc, struct bf_answer *ret, struct bf_err *err)
     if (!json_is_boolean(success) && !answer.report.error.ptr)
         return bf_err_set(err, BF_ERR_REJECT, "bad_answer",
                           "neither success nor error");
-    if (answer.success && !answer.result.ptr)
-        return bf_err_set(err, BF_ERR_REJECT, "bad_answer",
-                          "success without a result");
     if (answer.success && answer.server_error)
         return bf_err_set(err, BF_ERR_REJECT, "bad_answer",
                           "success and server_error");
+    *ret = answer;
+    return 0;
+}
+
+int bf_answer_read(const json_t *doc, struct bf_answer *ret, struct bf_err *err)
+{
+    struct bf_answer answer;
+
+    if (bf_answer_read_head(doc, &answer, err))
+        return -1;
+    answer.result = text(doc, "result");
+    if (answer.success && !answer.result.ptr)
+        return bf_err_set(err, BF_ERR_REJECT, "bad_answer",
+                          "success without a result");
     *ret = answer;
     return 0;
 }

@@ -33,4 +33,8 @@ struct bf_answer {
 int bf_answer_read(const json_t *doc, struct bf_answer *ret,
                    struct bf_err *err);
 
+/* The same where the result does not stand in the JSON. */
+int bf_answer_read_head(const json_t *doc, struct bf_answer *ret,
+                        struct bf_err *err);
+
 #endif

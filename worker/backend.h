@@ -87,9 +87,10 @@ struct bf_run {
 
 /* What a backend is configured with, the same for all of its runs. */
 struct bf_backend_config {
-    const char *http_url;   /* http: where to POST */
-    int64_t noop_delay_ms;  /* noop: at the most, spread by run id */
-    const char *workspaces; /* local: trusted ones, comma separated */
+    const char *http_url;    /* http: where to POST */
+    int64_t noop_delay_ms;   /* noop: at the most, spread by run id */
+    char *const *workspaces; /* local: trusted ones, NULL-terminated */
+    size_t stdout_bytes;     /* local: kept of stdout, and of stderr */
 };
 
 /* NULL with *err set on failure: REJECT code is a bf_reason's name. */

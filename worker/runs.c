@@ -9,9 +9,12 @@
 #include "schemas/err.h"
 #include "worker/committer.h"
 #include "worker/crash.h"
+#include "worker/runner_pool.h"
 
 #define BACKOFF_MS 100 /* before the second try of what did not run */
 #define MAX_BACKOFF_MS 5000
+/* A runner keeps deadlines itself; this is how much later we lose patience. */
+#define RUNNER_LATE_MS 2000
 
 struct bf_runs {
     struct bf_runs_config config;
@@ -25,6 +28,8 @@ struct bf_runs {
 
 static int launch(struct bf_runs *runs, struct bf_task *task,
                   struct bf_err *err);
+static int advance(struct bf_runs *runs, struct bf_task *task,
+                   const struct bf_reply *reply, struct bf_err *err);
 
 struct bf_runs *bf_runs_new(const struct bf_runs_config *config,
                             struct bf_err *err)
@@ -49,6 +54,13 @@ static void add(struct bf_runs *runs, struct bf_task *task)
     runs->bytes += task->bytes;
 }
 
+/* Whoever runs it is told to stop, and not listened to any more. */
+static void hang_up(struct bf_runs *runs, struct bf_task *task)
+{
+    if (task->runner_call)
+        bf_runner_pool_cancel(runs->config.runners, bf_take(task->runner_call));
+}
+
 /* The task is over, one way or the other. */
 static void drop(struct bf_runs *runs, struct bf_task *task)
 {
@@ -63,6 +75,7 @@ static void drop(struct bf_runs *runs, struct bf_task *task)
     runs->running -=
         task->phase == BF_TASK_STARTING || task->phase == BF_TASK_RUNNING;
     bf_timers_cancel(&runs->timers, &task->timer);
+    hang_up(runs, task);
     bf_shards_done(runs->config.shards, task->item.shard, task->item.epoch);
     bf_task_free(task);
 }
@@ -274,7 +287,7 @@ static int run_ended(struct bf_runs *runs, struct bf_task *task,
     return finish_dead(runs, task, "run", end->reason, err);
 }
 
-/* The noop backend's own log, beside Kafka: one line when a run starts. */
+/* The backend's own log, beside Kafka: one line when a run starts. */
 static void log_run(const struct bf_runs *runs, const struct bf_task *task)
 {
     char line[256];
@@ -290,6 +303,26 @@ static void log_run(const struct bf_runs *runs, const struct bf_task *task)
         bf_log_warn("log_runs", bf_kv_str("error", strerrorname_np(errno)));
 }
 
+static int wake_in(struct bf_runs *runs, struct bf_task *task, int64_t ms,
+                   struct bf_err *err)
+{
+    return bf_timers_set(&runs->timers, &task->timer, bf_mono_ms() + ms, err);
+}
+
+/* Its time runs from when a runner begins it: no timer until then. */
+static int send_to_runner(struct bf_runs *runs, struct bf_task *task,
+                          const struct bf_request *request, struct bf_err *err)
+{
+    struct bf_err why = {0};
+    struct bf_reply unsent = {.kind = BF_REPLY_UNSENT, .error = why.msg};
+
+    if (!runs->config.runners)
+        return bf_err_set(err, BF_ERR_FATAL, "transport", "without runners");
+    task->runner_call = bf_runner_pool_send(runs->config.runners, task->run_id,
+                                            request, task, &why);
+    return task->runner_call ? 0 : advance(runs, task, &unsent, err);
+}
+
 static int transmit(struct bf_runs *runs, struct bf_task *task,
                     const struct bf_request *request, struct bf_err *err)
 {
@@ -299,13 +332,14 @@ static int transmit(struct bf_runs *runs, struct bf_task *task,
     case BF_BY_TIMER:
         log_run(runs, task);
         wait = request->delay_ms < wait ? request->delay_ms : wait;
-        break;
-    case BF_BY_HTTP:
+        return wake_in(runs, task, wait, err);
     case BF_BY_RUNNER:
-        return bf_err_set(err, BF_ERR_FATAL, "transport",
-                          "this transport is not built in");
+        return send_to_runner(runs, task, request, err);
+    case BF_BY_HTTP:
+        break;
     }
-    return bf_timers_set(&runs->timers, &task->timer, bf_mono_ms() + wait, err);
+    return bf_err_set(err, BF_ERR_FATAL, "transport",
+                      "this transport is not built in");
 }
 
 static int advance(struct bf_runs *runs, struct bf_task *task,
@@ -549,13 +583,52 @@ static int due(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
         return start(runs, task, err);
     if (bf_mono_us() - task->started_us >= (int64_t)task->job.timeout_ms * 1000)
         reply.kind = BF_REPLY_DEADLINE;
+    hang_up(runs, task);
     return advance(runs, task, &reply, err);
+}
+
+static int run_started(struct bf_runs *runs, struct bf_task *task,
+                       struct bf_err *err)
+{
+    log_run(runs, task);
+    task->started_at_ms = bf_now_ms();
+    task->started_us = bf_mono_us();
+    return wake_in(runs, task, (int64_t)task->job.timeout_ms + RUNNER_LATE_MS,
+                   err);
+}
+
+static int runner_answered(struct bf_runs *runs, struct bf_task *task,
+                           const struct bf_reply *reply, struct bf_err *err)
+{
+    task->runner_call = NULL;
+    task->bytes += reply->body.len;
+    runs->bytes += reply->body.len;
+    return advance(runs, task, reply, err);
+}
+
+static int serve_runners(struct bf_runs *runs, struct bf_err *err)
+{
+    struct bf_runner_pool *pool = runs->config.runners;
+    struct bf_runner_event event;
+    int rc = 0;
+
+    if (!pool)
+        return 0;
+    bf_runner_pool_serve(pool);
+    while (rc == 0 && bf_runner_pool_take(pool, &event) != BF_RUNNER_QUIET)
+        rc = event.news == BF_RUNNER_STARTED
+                 ? run_started(runs, event.opaque, err)
+                 : runner_answered(runs, event.opaque, &event.reply, err);
+    return rc;
 }
 
 int bf_runs_serve(struct bf_runs *runs, struct bf_err *err)
 {
     struct bf_timer *timer;
 
+    /* Before the timers: an answer that is there is in time. */
+    if (serve_runners(runs, err))
+        return -1;
     while ((timer = bf_timers_due(&runs->timers, bf_mono_ms()))) {
         struct bf_task *task =
             (struct bf_task *)((char *)timer - offsetof(struct bf_task, timer));
@@ -568,7 +641,11 @@ int bf_runs_serve(struct bf_runs *runs, struct bf_err *err)
 
 int bf_runs_wait(const struct bf_runs *runs, int max_ms)
 {
-    return bf_timers_wait(&runs->timers, bf_mono_ms(), max_ms);
+    int wait = bf_timers_wait(&runs->timers, bf_mono_ms(), max_ms);
+
+    return runs->config.runners
+               ? bf_runner_pool_wait(runs->config.runners, wait)
+               : wait;
 }
 
 void bf_runs_let_go(struct bf_runs *runs)

@@ -12,6 +12,7 @@
 #include "worker/task.h"
 
 struct bf_committer;
+struct bf_runner_pool;
 struct bf_runs;
 
 struct bf_runs_config {
@@ -21,11 +22,12 @@ struct bf_runs_config {
     struct bf_verifier *verifier;     /* of job records */
     const struct bf_backend *backend; /* where no job says otherwise */
     struct bf_backend_config backend_config;
+    struct bf_runner_pool *runners; /* for BF_BY_RUNNER; NULL: not here */
     uint32_t nshards;
     size_t concurrency;
     size_t memory_bytes;
     size_t max_result_bytes; /* a larger result is replaced */
-    int log_fd; /* one line a run of BF_BY_TIMER; -1: none. Borrowed */
+    int log_fd; /* one line a run that we start here; -1: none. Borrowed */
 };
 
 struct bf_runs *bf_runs_new(const struct bf_runs_config *config,

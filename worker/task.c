@@ -63,7 +63,7 @@ void bf_task_free(struct bf_task *task)
 {
     if (!task)
         return;
-    bf_assert(task->timer.slot == 0);
+    bf_assert(task->timer.slot == 0 && !task->runner_call);
     drop_outputs(&task->item);
     if (task->run)
         task->run->backend->free(task->run);

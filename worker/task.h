@@ -33,6 +33,7 @@ struct bf_task {
     struct bf_block *block; /* NULL: not to be run */
     struct bf_run_input input;
     struct bf_run *run;
+    struct bf_runner_call *runner_call; /* under way; the pool's */
     char run_id[BF_HEX128_SIZE];
     int64_t started_at_ms, started_us;
     struct bf_end end;

@@ -16,6 +16,7 @@
 #include "schemas/sign.h"
 #include "worker/committer.h"
 #include "worker/consumer.h"
+#include "worker/runner_pool.h"
 #include "worker/runs.h"
 #include "worker/shards.h"
 #include "worker/slot.h"
@@ -39,6 +40,8 @@ struct bf_worker {
     struct bf_committer *committer;
     struct bf_shards *shards;
     struct bf_runs *runs;
+    struct bf_runner_pool *runners; /* NULL: no local backend */
+    char *runner_path;
     int epoll_fd;
     int signal_fd;
     int log_fd;
@@ -176,6 +179,59 @@ static int open_run_log(struct bf_worker *w, struct bf_err *err)
                          : 0;
 }
 
+static int watch(struct bf_worker *w, int fd, struct bf_err *err)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
+
+    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &event)
+               ? bf_err_set(err, BF_ERR_FATAL, "epoll", "epoll_ctl: %s",
+                            strerrorname_np(errno))
+               : 0;
+}
+
+static int start_runners(struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+    char memory[24];
+    const char *const args[] = {"--preload", s->local.preload, "--memory-bytes",
+                                memory, NULL};
+    struct bf_runner_pool_config config = {
+        .python = s->local.python,
+        .args = args,
+        .runners = (size_t)s->local.runners,
+        .slots = (size_t)s->local.slots,
+        .queue = (size_t)s->worker.concurrency,
+    };
+
+    if (s->worker.backend != BF_BACKEND_LOCAL)
+        return 0;
+    snprintf(memory, sizeof(memory), "%llu",
+             (unsigned long long)s->local.memory_bytes);
+    w->runner_path = s->local.runner_path[0] ? strdup(s->local.runner_path)
+                                             : bf_runner_find(err);
+    if (!w->runner_path)
+        return err->kind == BF_ERR_NONE ? bf_err_oom(err) : -1;
+    config.path = w->runner_path;
+    w->runners = bf_runner_pool_new(&config, err);
+    if (!w->runners)
+        return -1;
+    bf_log_info("runners_up", bf_kv_str("path", config.path),
+                bf_kv_int("runners", s->local.runners),
+                bf_kv_int("slots", s->local.slots));
+    return watch(w, bf_runner_pool_fd(w->runners), err);
+}
+
+/* As many as the backend has use for: the rest is better left in Kafka. */
+static size_t concurrency(const struct bf_settings *s)
+{
+    int64_t max = s->worker.concurrency;
+    int64_t of_use = 2 * s->local.runners * s->local.slots;
+
+    return (size_t)(s->worker.backend == BF_BACKEND_LOCAL && of_use < max
+                        ? of_use
+                        : max);
+}
+
 static int create_runs(struct bf_worker *w, struct bf_err *err)
 {
     const struct bf_settings *s = w->settings;
@@ -192,9 +248,12 @@ static int create_runs(struct bf_worker *w, struct bf_err *err)
         .verifier = w->job_verifier,
         .backend = bf_backend_find(bf_slice_str(name)),
         .backend_config = {.http_url = s->http.url,
-                           .noop_delay_ms = s->noop.delay_ms},
+                           .noop_delay_ms = s->noop.delay_ms,
+                           .workspaces = s->local.trusted_workspaces.items,
+                           .stdout_bytes = s->local.stdout_bytes},
+        .runners = w->runners,
         .nshards = w->nshards,
-        .concurrency = (size_t)s->worker.concurrency,
+        .concurrency = concurrency(s),
         .memory_bytes = s->worker.memory_bytes / 2,
         .max_result_bytes = BF_MAX_RESULT,
         .log_fd = w->log_fd,
@@ -205,16 +264,6 @@ static int create_runs(struct bf_worker *w, struct bf_err *err)
                           "worker.backend %s is not built in", name);
     w->runs = bf_runs_new(&config, err);
     return w->runs ? 0 : -1;
-}
-
-static int watch(struct bf_worker *w, int fd, struct bf_err *err)
-{
-    struct epoll_event event = {.events = EPOLLIN, .data = {.fd = fd}};
-
-    return epoll_ctl(w->epoll_fd, EPOLL_CTL_ADD, fd, &event)
-               ? bf_err_set(err, BF_ERR_FATAL, "epoll", "epoll_ctl: %s",
-                            strerrorname_np(errno))
-               : 0;
 }
 
 static int open_loop(struct bf_worker *w, struct bf_err *err)
@@ -246,7 +295,8 @@ static int build(struct bf_worker *w, struct bf_err *err)
                                 (unsigned int)s->worker.slots, &w->slot, err) ||
                    open_reader(w, err) || open_consumer(w, err) ||
                    start_committer(w, err) || create_shards(w, err) ||
-                   open_run_log(w, err) || create_runs(w, err) ||
+                   open_run_log(w, err) || start_runners(w, err) ||
+                   create_runs(w, err) ||
                    watch(w, bf_consumer_fd(w->consumer), err) ||
                    watch(w, bf_committer_fd(w->committer), err) ||
                    bf_consumer_subscribe(
@@ -359,6 +409,8 @@ void bf_worker_free(struct bf_worker *worker)
     if (worker->committer)
         stop_committer(worker);
     bf_runs_free(worker->runs);
+    bf_runner_pool_free(worker->runners);
+    free(worker->runner_path);
     bf_shards_free(worker->shards);
     bf_committer_free(worker->committer);
     bf_consumer_free(worker->consumer, LEAVE_MS);

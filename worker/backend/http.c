@@ -51,19 +51,6 @@ static size_t quoted_bytes(struct bf_slice text)
     return bytes;
 }
 
-static void put_code(struct bf_json_out *out, const struct bf_block *block)
-{
-    const char *init = bf_block_init_code(block);
-
-    bf_json_str(out, "code_str", bf_block_run_code(block));
-    bf_json_open(out, "imports", '[');
-    for (size_t i = 0; i < bf_block_imports(block); i++)
-        bf_json_str(out, NULL, bf_block_import(block, i));
-    bf_json_close(out, ']');
-    bf_json_text(out, "init_function_code", bf_slice_str(init));
-    bf_json_str(out, "init_function_name", bf_block_init_function(block));
-}
-
 static int put_request(struct http_run *run, struct bf_err *err)
 {
     const struct bf_job *job = run->input->job;
@@ -82,7 +69,7 @@ static int put_request(struct http_run *run, struct bf_err *err)
     /* Strict JSON already: checked with the job's headers. */
     bf_json_raw(&out, "workflow_context",
                 job->context.ptr ? job->context : BF_SLICE_LIT("{}"));
-    put_code(&out, block);
+    bf_block_put_code(block, &out);
     bf_json_seconds(&out, "timeout_seconds", (int64_t)job->timeout_ms * 1000);
     bf_json_text(&out, "workspace_id", job->workspace);
     bf_json_str(&out, "run_id", run->input->run_id);
