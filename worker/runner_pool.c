@@ -678,6 +678,9 @@ bf_runner_pool_new(const struct bf_runner_pool_config *config,
     TAILQ_INIT(&pool->queue);
     TAILQ_INIT(&pool->news);
     pool->files = bf_runner_files_new(config, err);
+    pool->config.python = NULL; /* in files, with the rest of them */
+    pool->config.path = NULL;
+    pool->config.args = NULL;
     if (!pool->files || start_runners(pool, err)) {
         bf_runner_pool_free(pool);
         return NULL;

@@ -14,7 +14,6 @@
 struct bf_runner_call;
 struct bf_runner_pool;
 
-/* Borrowed for the pool's life. */
 struct bf_runner_pool_config {
     const char *python; /* a path, or a name to be looked for on PATH */
     const char *path;   /* of the package bfrunner, or of a script */
@@ -25,7 +24,7 @@ struct bf_runner_pool_config {
     size_t queue; /* runs that may wait for a slot */
 };
 
-/* FATAL when there is no such Python or package. */
+/* Copies config. FATAL when there is no such Python or package. */
 struct bf_runner_pool *
 bf_runner_pool_new(const struct bf_runner_pool_config *config,
                    struct bf_err *err);

@@ -127,7 +127,11 @@ static int finish(struct bf_runs *runs, struct bf_task *task,
         end->started_at_ms = task->started_at_ms;
         end->has_usage = true;
         end->billable = end->delivery == BF_DELIVERY_RAN;
+        if (task->job.execution == BF_AT_MOST_ONCE)
+            bf_task_entry(task, true);
     }
+    if (task->may_have_run && end->delivery == BF_DELIVERY_DID_NOT_RUN)
+        end->delivery = BF_DELIVERY_UNKNOWN;
     if (task->block) {
         end->fingerprint = bf_block_fingerprint(task->block);
         end->block_type = bf_block_type(task->block);
@@ -228,8 +232,14 @@ static int finish_unknown(struct bf_runs *runs, struct bf_task *task,
 
 /* ---- a run and its backend ---- */
 
+static int wake_in(struct bf_runs *runs, struct bf_task *task, int64_t ms,
+                   struct bf_err *err)
+{
+    return bf_timers_set(&runs->timers, &task->timer, bf_mono_ms() + ms, err);
+}
+
 static int retry_later(struct bf_runs *runs, struct bf_task *task,
-                       struct bf_err *err)
+                       int64_t after_ms, struct bf_err *err)
 {
     int64_t wait = BACKOFF_MS;
 
@@ -238,9 +248,10 @@ static int retry_later(struct bf_runs *runs, struct bf_task *task,
     wait = wait < MAX_BACKOFF_MS ? wait : MAX_BACKOFF_MS;
     /* Half of it random, so that a fleet does not come back as one. */
     wait = wait / 2 + (int64_t)(task->run_id[0] * 7 % 50) * wait / 100;
+    wait = wait > after_ms ? wait : after_ms;
     task->tries++;
     set_phase(runs, task, BF_TASK_WAITING);
-    return bf_timers_set(&runs->timers, &task->timer, bf_mono_ms() + wait, err);
+    return wake_in(runs, task, wait, err);
 }
 
 /* Too large for a record: billed, replaced before it is produced. */
@@ -257,15 +268,38 @@ static void cap_result(struct bf_runs *runs, struct bf_task *task)
         BF_SLICE_LIT("the result is larger than a result record may be");
 }
 
+static bool follows(const struct bf_task *task,
+                    const struct bf_run_end *run_end)
+{
+    int64_t left = task->job.expires_at_ms - bf_now_ms();
+
+    /* What may have run cannot expire any more: not while it waits, either. */
+    return (run_end->again && left > 0) ||
+           (run_end->more && left > MAX_BACKOFF_MS);
+}
+
+static int try_again(struct bf_runs *runs, struct bf_task *task,
+                     const struct bf_run_end *run_end, struct bf_err *err)
+{
+    int64_t after_ms = run_end->again ? run_end->again_after_ms : 0;
+
+    if (run_end->more) {
+        /* Another attempt, with a run id of its own. */
+        task->may_have_run = true;
+        task->begun = false;
+        task->attempt++;
+    }
+    task->run->backend->free(bf_take(task->run));
+    return retry_later(runs, task, after_ms, err);
+}
+
 static int run_ended(struct bf_runs *runs, struct bf_task *task,
                      const struct bf_run_end *run_end, struct bf_err *err)
 {
     struct bf_end *end = &task->end;
 
-    if (run_end->again && bf_now_ms() < task->job.expires_at_ms) {
-        task->run->backend->free(bf_take(task->run));
-        return retry_later(runs, task, err);
-    }
+    if (follows(task, run_end))
+        return try_again(runs, task, run_end, err);
     end->outcome = run_end->outcome;
     end->reason = run_end->reason;
     end->delivery = run_end->delivery;
@@ -278,8 +312,6 @@ static int run_ended(struct bf_runs *runs, struct bf_task *task,
                            ? run_end->duration_us
                            : bf_mono_us() - task->started_us;
     cap_result(runs, task);
-    if (task->job.execution == BF_AT_MOST_ONCE)
-        bf_task_entry(task, true);
     if (end->outcome != BF_OUTCOME_DEAD)
         return finish(runs, task, NULL, err);
     bf_err_set(err, BF_ERR_REJECT, "dead", "%.*s",
@@ -301,12 +333,6 @@ static void log_run(const struct bf_runs *runs, const struct bf_task *task)
                    task->attempt, bf_execution_name(task->job.execution));
     if (write(runs->config.log_fd, line, (size_t)len) != len)
         bf_log_warn("log_runs", bf_kv_str("error", strerrorname_np(errno)));
-}
-
-static int wake_in(struct bf_runs *runs, struct bf_task *task, int64_t ms,
-                   struct bf_err *err)
-{
-    return bf_timers_set(&runs->timers, &task->timer, bf_mono_ms() + ms, err);
 }
 
 /* Its time runs from when a runner begins it: no timer until then. */

@@ -24,9 +24,10 @@ struct bf_task {
     struct bf_task *prev, *next;
     struct bf_timer timer;
     enum bf_task_phase phase;
-    bool begun;   /* a run was begun: run_id and started_at_ms are set */
-    bool minimal; /* its outputs are already the smallest there are */
-    int tries;    /* that certainly did not run */
+    bool begun;        /* a run was begun: run_id and started_at_ms are set */
+    bool minimal;      /* its outputs are already the smallest there are */
+    bool may_have_run; /* in an earlier attempt */
+    int tries;         /* that certainly did not run */
     uint32_t attempt;
     struct bf_record source;
     struct bf_job job;

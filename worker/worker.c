@@ -41,7 +41,6 @@ struct bf_worker {
     struct bf_shards *shards;
     struct bf_runs *runs;
     struct bf_runner_pool *runners; /* NULL: no local backend */
-    char *runner_path;
     int epoll_fd;
     int signal_fd;
     int log_fd;
@@ -192,6 +191,7 @@ static int watch(struct bf_worker *w, int fd, struct bf_err *err)
 static int start_runners(struct bf_worker *w, struct bf_err *err)
 {
     const struct bf_settings *s = w->settings;
+    bf_autofree char *found = NULL;
     char memory[24];
     const char *const args[] = {"--preload", s->local.preload, "--memory-bytes",
                                 memory, NULL};
@@ -207,11 +207,12 @@ static int start_runners(struct bf_worker *w, struct bf_err *err)
         return 0;
     snprintf(memory, sizeof(memory), "%llu",
              (unsigned long long)s->local.memory_bytes);
-    w->runner_path = s->local.runner_path[0] ? strdup(s->local.runner_path)
-                                             : bf_runner_find(err);
-    if (!w->runner_path)
-        return err->kind == BF_ERR_NONE ? bf_err_oom(err) : -1;
-    config.path = w->runner_path;
+    if (!s->local.runner_path[0]) {
+        found = bf_runner_find(err);
+        if (!found)
+            return -1;
+    }
+    config.path = found ? found : s->local.runner_path;
     w->runners = bf_runner_pool_new(&config, err);
     if (!w->runners)
         return -1;
@@ -410,7 +411,6 @@ void bf_worker_free(struct bf_worker *worker)
         stop_committer(worker);
     bf_runs_free(worker->runs);
     bf_runner_pool_free(worker->runners);
-    free(worker->runner_path);
     bf_shards_free(worker->shards);
     bf_committer_free(worker->committer);
     bf_consumer_free(worker->consumer, LEAVE_MS);

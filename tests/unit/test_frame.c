@@ -1,4 +1,4 @@
-#include "support.h"
+#include "tests/unit/support.h"
 
 #include <stdlib.h>
 
