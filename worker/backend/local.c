@@ -30,7 +30,7 @@ struct local_run {
     struct bf_buf head;
     json_t *doc; /* the answer; the end of the run borrows from it */
     char *result;
-    char message[200];
+    char message[320];
 };
 
 static struct local_run *local_from(struct bf_run *run)
