@@ -155,10 +155,11 @@ static int dead_put_trust(const struct bf_job *job, bool truncated,
         return -1;
     if (truncated && bf_record_puts(rec, "bf_truncated", "true", err))
         return -1;
-    if (!job || !job->workspace.ptr || !job->id.ptr)
+    if (job && bf_record_put(rec, "bf_workspace", job->workspace, err))
+        return -1;
+    if (!job || job->id.len == 0)
         return 0;
-    if (bf_record_put(rec, "bf_workspace", job->workspace, err) ||
-        bf_record_put(rec, "bf_job", job->id, err))
+    if (bf_record_put(rec, "bf_job", job->id, err))
         return -1;
     return bf_record_putu(rec, "bf_generation", job->generation, err);
 }

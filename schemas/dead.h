@@ -10,8 +10,9 @@ struct bf_err;
 /* Why a record died, and what is known of it. Everything is borrowed. */
 struct bf_death {
     const struct bf_record *source; /* whole, as it was read */
-    const struct bf_job *job;       /* NULL: untrusted; may lack its id */
-    const char *stage;              /* verify decode dispatch run produce */
+    const struct bf_job *job; /* NULL: untrusted; has its workspace, perhaps
+                                 not its id */
+    const char *stage;        /* consume verify decode dispatch run produce */
     const char *reason;
     const char *message; /* any bytes; cleaned and cut */
     int64_t at_ms;

@@ -121,7 +121,9 @@ static void test_a_job_without_an_id(void **state)
     assert_int_equal(bf_dead_build(&death, "f1", &rec, NULL), 0);
     assert_null(rec.value.ptr);
     assert_slice(bf_record_get(&rec, "bf_trust"), "trusted");
-    assert_null(bf_record_find(&rec, "bf_workspace"));
+    assert_slice(bf_record_get(&rec, "bf_workspace"), "acme");
+    assert_null(bf_record_find(&rec, "bf_job"));
+    assert_null(bf_record_find(&rec, "bf_generation"));
     assert_null(bf_record_find(&rec, "bf_truncated"));
 }
 

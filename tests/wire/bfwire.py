@@ -31,6 +31,7 @@ U63 = 2**63 - 1
 TIME_MAX_MS = 2**53 - 1
 MIB = 1 << 20
 MAX_TREE = 64
+MAX_HEADERS = 48
 WINDOW = 16_384
 MAX_DEPTH = 16
 CLOCK_AHEAD_MS = 300_000
@@ -48,6 +49,7 @@ CEILINGS = {
     "bf_callback_url": 2_048,
     "bf_signature": MAX_HEADER,
 }
+MAX_RECORD = 16 * MIB
 MAX_INPUTS = 15 * MIB
 MAX_RESULT = 15 * MIB
 
@@ -65,7 +67,7 @@ LANES = ("jobs", "batch", "control")
 EXECUTIONS = ("at_least_once", "at_most_once")
 ID_ORIGINS = ("client", "key", "server")
 RUN_STATES = ("parked", "started", "running")
-STAGES = ("verify", "decode", "dispatch", "run", "produce")
+STAGES = ("consume", "verify", "decode", "dispatch", "run", "produce")
 CONTEXT_NAMES = ("step_name", "step_selector", "block_type", "workflow_execution_id")
 PURPOSES = ("job", "control", "state", "result", "run")
 TOPIC_PURPOSE = {
@@ -450,6 +452,10 @@ def covered(name: str) -> bool:
 
 
 def record_check(rec: Record) -> None:
+    if len(rec.headers) > MAX_HEADERS:
+        refuse("too_many_headers", str(len(rec.headers)))
+    if len(rec.value or b"") > MAX_RECORD:
+        refuse("too_large", "larger than any record")
     seen: set[str] = set()
     for name, _ in rec.headers:
         if name in seen and (covered(name) or name == "bf_signature"):
@@ -1244,7 +1250,7 @@ WORDS = Words()
 
 @dataclass
 class Death:
-    """job: None when the record is not trusted."""
+    """job: None when the record is not trusted; its id "" when it has none."""
 
     source: Record
     job: Job | None
@@ -1320,6 +1326,7 @@ def dead_build(death: Death, fleet: str, place: tuple[str, int]) -> Record:
     rec.put("bf_truncated", "true" if death.truncated or cut else None)
     if job:
         rec.put("bf_workspace", job.workspace)
+    if job and job.id:
         rec.put("bf_job", job.id)
         rec.put("bf_generation", job.generation)
     return rec

@@ -1409,6 +1409,8 @@ def deaths() -> dict[str, w.Death]:
     naked = w.Record("bf.jobs.batch", 4_095, None, None, [], w.U63)
     empty = w.Record("bf.control", 0, b"", b"", [], 0)
     keyed = w.Record("bf.jobs", 3, b"k" * 1_025, b"{}", [("a", b"b")], 8)
+    lost = w.Record("bf.jobs", 3, None, None, [], 1_000)
+    nobody = replace(full_job(), id="", generation=0)
     long = "é" * 600
     return {
         "trusted": w.Death(whole, full_job(), "decode", "bad_block", "imports", NOW),
@@ -1420,6 +1422,10 @@ def deaths() -> dict[str, w.Death]:
         "untrusted, nothing in it": w.Death(
             naked, None, "verify", "unsigned", "no bf_signature", NOW
         ),
+        "trusted, nobody to answer": w.Death(
+            whole, nobody, "decode", "bad_record", "bf_job is missing", NOW
+        ),
+        "lost": w.Death(lost, None, "consume", "lost_records", "24 records", NOW),
         "untrusted, all empty": w.Death(empty, None, "verify", "unsigned", "", NOW),
         "untrusted, a key that is too long": w.Death(
             keyed, None, "verify", "unsigned", "no bf_signature", NOW

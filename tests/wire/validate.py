@@ -147,7 +147,6 @@ class Validator:
     def validate_record(self, rec: w.Record) -> None:
         """Invalid or WireError says what is wrong."""
         w.record_check(rec)
-        require(len(rec.headers) <= 48, "more than 48 headers")
         kind = kind_of(rec)
         expected = TYPE_OF_TOPIC.get(rec.topic.removeprefix(self.prefix))
         require(kind == expected, f"a {kind} on {rec.topic}")
