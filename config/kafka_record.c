@@ -26,10 +26,17 @@ int bf_kafka_record(const rd_kafka_message_t *msg, const char *topic,
     return 0;
 }
 
-static int own(struct bf_record *rec, struct bf_slice *bytes,
-               struct bf_err *err)
+/* What cannot be owned must not be kept: the message goes. */
+static void own(struct bf_record *rec, struct bf_slice *bytes, int *rc,
+                struct bf_err *err)
 {
-    return bytes->ptr ? bf_record_own(rec, *bytes, bytes, err) : 0;
+    bool out_of_memory = *rc && err->kind == BF_ERR_RETRY;
+
+    if (!bytes->ptr ||
+        bf_record_own(rec, *bytes, bytes, out_of_memory ? NULL : err) == 0)
+        return;
+    *bytes = BF_SLICE_LIT("");
+    *rc = -1;
 }
 
 int bf_kafka_record_copy(const rd_kafka_message_t *msg, const char *topic,
@@ -37,12 +44,11 @@ int bf_kafka_record_copy(const rd_kafka_message_t *msg, const char *topic,
 {
     int rc = bf_kafka_record(msg, topic, ret, err);
 
-    if (own(ret, &ret->key, err) || own(ret, &ret->value, err))
-        return -1;
+    own(ret, &ret->key, &rc, err);
+    own(ret, &ret->value, &rc, err);
     for (size_t i = 0; i < ret->nheaders; i++) {
-        if (own(ret, &ret->headers[i].name, err) ||
-            own(ret, &ret->headers[i].value, err))
-            return -1;
+        own(ret, &ret->headers[i].name, &rc, err);
+        own(ret, &ret->headers[i].value, &rc, err);
     }
     return rc;
 }

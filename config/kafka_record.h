@@ -16,7 +16,11 @@ struct bf_err;
 int bf_kafka_record(const rd_kafka_message_t *msg, const char *topic,
                     struct bf_record *ret, struct bf_err *err);
 
-/* The same with copies of all bytes, so that msg may go. */
+/*
+ * The same with copies of all bytes, so that msg may go. REJECT "too_large"
+ * also for what no record may hold, which compression can hide from a broker:
+ * ret has it as empty then. RETRY on no memory.
+ */
 int bf_kafka_record_copy(const rd_kafka_message_t *msg, const char *topic,
                          struct bf_record *ret, struct bf_err *err);
 

@@ -97,7 +97,7 @@ static int dead_put_original(const struct bf_death *death,
     else if (bf_record_own(rec, source->key, &rec->key, err))
         return -1;
     rec->value = source->value;
-    if (death->truncated || source->value.len > room) {
+    if (death->truncated || death->bare || source->value.len > room) {
         rec->value = BF_SLICE_LIT("");
         *truncated = true;
     }
@@ -168,8 +168,9 @@ int bf_dead_build(const struct bf_death *death, const char *fleet,
                   struct bf_record *rec, struct bf_err *err)
 {
     bf_autobuf struct bf_buf originals = BF_BUF_INIT(BF_MAX_ORIGINALS);
-    int left_out = bf_original_headers(death->source, &originals, err);
-    bool truncated = left_out > 0;
+    int left_out =
+        death->bare ? 1 : bf_original_headers(death->source, &originals, err);
+    bool truncated = left_out > 0 || death->cut;
 
     if (left_out < 0 ||
         dead_put_original(death, bf_buf_slice(&originals), rec, &truncated,

@@ -17,6 +17,8 @@ struct bf_death {
     const char *message; /* any bytes; cleaned and cut */
     int64_t at_ms;
     bool truncated; /* leave the value out, even if it would fit */
+    bool bare;      /* leave the headers out as well */
+    bool cut;       /* source is less than what was in the log */
 };
 
 /*

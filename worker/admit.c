@@ -36,12 +36,8 @@ enum bf_admission bf_admit(const struct bf_admit_rules *rules,
                    "job id ask for");
         return BF_ADMIT_UNTRUSTED;
     }
-    if (rc) {
-        /* Without an address there is nobody to tell. */
-        return ret_job->workspace.len > 0 && ret_job->id.len > 0
-                   ? BF_ADMIT_REJECTED
-                   : BF_ADMIT_UNTRUSTED;
-    }
+    if (rc)
+        return ret_job->id.len > 0 ? BF_ADMIT_REJECTED : BF_ADMIT_NOBODY;
     if (ret_job->expires_at_ms <= rules->now_ms) {
         bf_err_set(err, BF_ERR_REJECT, "expired",
                    "not started before bf_expires_at_ms");

@@ -12,6 +12,7 @@
 enum bf_admission {
     BF_ADMIT_RUN,
     BF_ADMIT_UNTRUSTED, /* dead letter, no result */
+    BF_ADMIT_NOBODY,    /* the same, but trusted: no id to answer to */
     BF_ADMIT_REJECTED,  /* result and dead letter; err's code is the reason */
     BF_ADMIT_EXPIRED,   /* result */
 };

@@ -121,7 +121,9 @@ static int finish(struct bf_runs *runs, struct bf_task *task,
 {
     struct bf_end *end = &task->end;
 
-    end->ended_at_ms = bf_now_ms();
+    /* The first time: a refusal does not make the run longer. */
+    if (end->ended_at_ms == 0)
+        end->ended_at_ms = bf_now_ms();
     if (task->begun) {
         end->run_id = task->run_id;
         end->started_at_ms = task->started_at_ms;
@@ -141,37 +143,46 @@ static int finish(struct bf_runs *runs, struct bf_task *task,
         err->kind = BF_ERR_FATAL;
         return -1;
     }
-    runs->total.ended[end->outcome]++;
     submit(runs, task, BF_TASK_ENDING);
     return 0;
+}
+
+/* What the task knows of its end, as a dead letter. */
+static struct bf_death death_of(const struct bf_task *task)
+{
+    return (struct bf_death){.source = &task->source,
+                             .job = &task->job,
+                             .stage = task->stage,
+                             .message = task->why.msg,
+                             .at_ms = bf_now_ms(),
+                             .bare = task->minimal,
+                             .cut = task->flaw.kind != BF_ERR_NONE};
 }
 
 static int finish_dead(struct bf_runs *runs, struct bf_task *task,
                        const char *stage, enum bf_reason reason,
                        struct bf_err *err)
 {
-    struct bf_err why = *err;
-    struct bf_death death = {.source = &task->source,
-                             .job = &task->job,
-                             .stage = stage,
-                             .reason = bf_reason_name(reason),
-                             .message = why.msg,
-                             .at_ms = bf_now_ms()};
+    struct bf_death death;
 
+    task->why = *err;
+    task->stage = stage;
+    death = death_of(task);
+    death.reason = bf_reason_name(reason);
     task->end.reason = reason;
-    task->end.report.message = bf_slice_str(why.msg);
+    task->end.report.message = bf_slice_str(task->why.msg);
     return finish(runs, task, &death, err);
 }
 
 static int finish_rejected(struct bf_runs *runs, struct bf_task *task,
-                           struct bf_err *err)
+                           const char *stage, struct bf_err *err)
 {
     int reason = bf_reason_parse(bf_slice_str(err->code));
 
     task->end.outcome = BF_OUTCOME_REJECTED;
     task->end.delivery = BF_DELIVERY_DID_NOT_RUN;
     return finish_dead(
-        runs, task, "decode",
+        runs, task, stage,
         reason < 0 ? BF_REASON_BAD_RECORD : (enum bf_reason)reason, err);
 }
 
@@ -186,28 +197,49 @@ static int finish_expired(struct bf_runs *runs, struct bf_task *task,
     return finish(runs, task, NULL, err);
 }
 
-static int finish_untrusted(struct bf_runs *runs, struct bf_task *task,
-                            const char *stage, struct bf_err *err)
+/* A dead letter and no result. */
+static int finish_unanswered(struct bf_runs *runs, struct bf_task *task,
+                             const char *stage, bool trusted,
+                             struct bf_err *err)
 {
-    struct bf_err why = *err;
-    struct bf_death death = {.source = &task->source,
-                             .stage = stage,
-                             .reason = why.code,
-                             .message = why.msg,
-                             .at_ms = bf_now_ms()};
+    struct bf_death death;
 
+    task->why = *err;
+    task->stage = stage;
+    task->unanswered = true;
+    task->trusted = trusted;
+    death = death_of(task);
+    death.reason = task->why.code;
+    if (!trusted)
+        death.job = NULL;
     if (task->item.from == task->item.to)
         complete_offset(task);
-    if (bf_task_untrusted(task, &runs->config.names, &death, err)) {
+    if (bf_task_letter(task, &runs->config.names, &death, err)) {
         err->kind = BF_ERR_FATAL;
         return -1;
     }
-    runs->total.untrusted++;
-    bf_log_err(BF_LOG_WARN, "untrusted", &why,
-               bf_kv_int("shard", task->source.partition),
-               bf_kv_int("offset", task->source.offset));
     submit(runs, task, BF_TASK_ENDING);
     return 0;
+}
+
+static int finish_untrusted(struct bf_runs *runs, struct bf_task *task,
+                            struct bf_err *err)
+{
+    runs->total.untrusted++;
+    bf_log_err(BF_LOG_WARN, "untrusted", err,
+               bf_kv_int("shard", task->source.partition),
+               bf_kv_int("offset", task->source.offset));
+    return finish_unanswered(runs, task, "verify", false, err);
+}
+
+/* A trusted record without an id: the letter's reason is a result's. */
+static int finish_nobody(struct bf_runs *runs, struct bf_task *task,
+                         struct bf_err *err)
+{
+    bf_log_err(BF_LOG_WARN, "nobody_to_answer", err,
+               bf_kv_int("shard", task->source.partition),
+               bf_kv_int("offset", task->source.offset));
+    return finish_unanswered(runs, task, "decode", true, err);
 }
 
 /* An earlier owner committed to begin it and died: nobody can say. */
@@ -407,8 +439,9 @@ static int launch(struct bf_runs *runs, struct bf_task *task,
                                         .attempt = task->attempt};
     task->run = backend->begin(&runs->config.backend_config, &task->input, err);
     if (!task->run)
-        return err->kind == BF_ERR_REJECT ? finish_rejected(runs, task, err)
-                                          : -1;
+        return err->kind == BF_ERR_REJECT
+                   ? finish_rejected(runs, task, "dispatch", err)
+                   : -1;
     return advance(runs, task, &first, err);
 }
 
@@ -427,7 +460,7 @@ static int start(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
         bf_err_set(err, BF_ERR_REJECT, "no_backend",
                    "backend \"%.*s\" is not configured here",
                    BF_SLICE_ARG(task->job.backend));
-        return finish_rejected(runs, task, err);
+        return finish_rejected(runs, task, "dispatch", err);
     }
     bf_task_begin(task);
     if (task->job.execution == BF_AT_LEAST_ONCE)
@@ -459,13 +492,26 @@ static int admit(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
                                    .now_ms = bf_now_ms()};
     struct bf_err why = {0};
 
-    switch (bf_admit(&rules, &task->source, &task->job, &task->block, &why)) {
+    enum bf_admission admission;
+
+    if (task->flaw.kind != BF_ERR_NONE) {
+        why = task->flaw;
+        return finish_untrusted(runs, task, &why);
+    }
+    admission = bf_admit(&rules, &task->source, &task->job, &task->block, &why);
+    if (admission != BF_ADMIT_RUN && why.kind != BF_ERR_REJECT) {
+        *err = why; /* no memory: it says nothing about the record */
+        return -1;
+    }
+    switch (admission) {
     case BF_ADMIT_RUN:
         return begin(runs, task, err);
     case BF_ADMIT_UNTRUSTED:
-        return finish_untrusted(runs, task, "verify", &why);
+        return finish_untrusted(runs, task, &why);
+    case BF_ADMIT_NOBODY:
+        return finish_nobody(runs, task, &why);
     case BF_ADMIT_REJECTED:
-        return finish_rejected(runs, task, &why);
+        return finish_rejected(runs, task, "decode", &why);
     case BF_ADMIT_EXPIRED:
         return finish_expired(runs, task, &why);
     }
@@ -506,13 +552,14 @@ static int take_gap(struct bf_runs *runs, const struct bf_pull *pull,
     }
     runs->total.lost_offsets += (uint64_t)pull->lost;
     bf_err_set(&why, BF_ERR_REJECT, "lost_records",
-               "%lld records of offsets %lld to %lld are not in the log",
+               "%lld records of offsets %lld to %lld are not in the log, or "
+               "cannot be unpacked",
                (long long)pull->lost, (long long)pull->from,
                (long long)pull->to - 1);
     bf_log_err(BF_LOG_ERROR, "lost_records", &why,
                bf_kv_str("topic", task->source.topic),
                bf_kv_int("shard", pull->shard));
-    return finish_untrusted(runs, task, "consume", &why);
+    return finish_unanswered(runs, task, "consume", false, &why);
 }
 
 int bf_runs_take(struct bf_runs *runs, const struct bf_pull *pull,
@@ -544,12 +591,6 @@ static int make_smaller(struct bf_runs *runs, struct bf_task *task,
 {
     struct bf_err why = {0};
     bool large = task->item.refused == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE;
-    struct bf_death death = {.source = &task->source,
-                             .job = &task->job,
-                             .stage = "produce",
-                             .message = why.msg,
-                             .at_ms = bf_now_ms(),
-                             .truncated = true};
     enum bf_reason reason =
         large ? BF_REASON_OUTPUT_TOO_LARGE : BF_REASON_REFUSED_BY_BROKER;
 
@@ -565,14 +606,18 @@ static int make_smaller(struct bf_runs *runs, struct bf_task *task,
         return bf_err_prefix(err, "even the smallest output is refused");
     }
     task->minimal = true;
-    death.reason = bf_reason_name(reason);
-    if (!task->job.id.ptr)
-        return finish_untrusted(runs, task, "produce", &why);
+    /* It was the copy of the record in the letter: the verdict stands. */
+    why = task->unanswered || task->end.outcome == BF_OUTCOME_REJECTED
+              ? task->why
+              : why;
+    if (task->unanswered)
+        return finish_unanswered(runs, task, task->stage, task->trusted, &why);
+    if (task->end.outcome == BF_OUTCOME_REJECTED)
+        return finish_rejected(runs, task, task->stage, &why);
     task->end.outcome = BF_OUTCOME_DEAD;
-    task->end.reason = reason;
     task->end.result = (struct bf_slice){NULL, 0};
-    task->end.report = (struct bf_report){.message = bf_slice_str(why.msg)};
-    return finish(runs, task, &death, err);
+    task->end.report = (struct bf_report){.line_number = 0};
+    return finish_dead(runs, task, "produce", reason, &why);
 }
 
 int bf_runs_answered(struct bf_runs *runs, struct bf_item *item,
@@ -591,6 +636,8 @@ int bf_runs_answered(struct bf_runs *runs, struct bf_item *item,
         break;
     }
     /* A started run of a shard that went is the next owner's to report. */
+    if (task->phase == BF_TASK_ENDING && item->nout > 0 && !task->unanswered)
+        runs->total.ended[task->end.outcome]++;
     if (task->phase != BF_TASK_STARTING ||
         !bf_shards_owns(runs->config.shards, item->shard, item->epoch)) {
         drop(runs, task);

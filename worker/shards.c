@@ -12,6 +12,9 @@
 #include "worker/ledger.h"
 #include "worker/restore.h"
 
+/* A batch that cannot be unpacked is read this often before it is given up. */
+#define UNREADABLE_TRIES 3
+
 enum phase { AWAY, ASKING, READING, OPEN, DRAINING, STOPPED };
 
 struct lane {
@@ -20,6 +23,8 @@ struct lane {
     int64_t next;              /* the offset that the log should give next */
     int64_t base;              /* committed: below, all is over */
     rd_kafka_message_t *held;  /* read, but does not fit the window yet */
+    int unreadable;            /* times in a row that next could not be read */
+    int64_t skip_to;           /* go on there; 0: go on as it comes */
 };
 
 struct slot {
@@ -44,6 +49,7 @@ struct bf_shards {
     size_t turn;                               /* whose turn it is to pull */
     rd_kafka_topic_partition_list_t *revoking; /* unanswered REVOKE */
     bool any_reopen;
+    bool any_skip;
 };
 
 static const enum bf_topic lane_topics[] = {
@@ -234,6 +240,8 @@ static int open_shard(struct bf_shards *shards, uint32_t id, struct bf_err *err)
         bf_ledger_load(&lane->restored, &from->meta);
         lane->base = from->meta.base;
         lane->next = from->start;
+        lane->unreadable = 0;
+        lane->skip_to = 0;
         if (from->from_base)
             bf_log_warn("offsets_expired", bf_kv_int("shard", id),
                         bf_kv_str("lane", bf_lane_name((enum bf_lane)i)),
@@ -507,6 +515,45 @@ static int serve_reopens(struct bf_shards *shards, struct bf_err *err)
     return 0;
 }
 
+/* Read the lane from another place. */
+static int skip(struct bf_shards *shards, uint32_t id, size_t which,
+                struct bf_err *err)
+{
+    struct lane *lane = &shards->slots[id].lanes[which];
+    rd_kafka_topic_partition_list_t *parts =
+        rd_kafka_topic_partition_list_new(1);
+    const char *topic = topic_name(shards, lane_topics[which]);
+    int rc;
+
+    rd_kafka_topic_partition_list_add(parts, topic, (int32_t)id)->offset =
+        lane->skip_to;
+    lane->skip_to = 0;
+    rc = bf_consumer_unassign(shards->config.consumer, parts, err);
+    bf_feed_close(bf_take(lane->feed));
+    lane->feed =
+        rc ? NULL
+           : bf_feed_open(shards->config.consumer, topic, (int32_t)id, err);
+    if (lane->feed)
+        rc = bf_consumer_assign(shards->config.consumer, parts, err);
+    rd_kafka_topic_partition_list_destroy(parts);
+    return rc || !lane->feed ? -1 : 0;
+}
+
+static int serve_skips(struct bf_shards *shards, struct bf_err *err)
+{
+    for (uint32_t i = 0; i < shards->config.shards; i++) {
+        struct slot *slot = &shards->slots[i];
+
+        for (size_t which = 0; slot->phase == OPEN && which < BF_INPUT_LANES;
+             which++) {
+            if (slot->lanes[which].skip_to > 0 && skip(shards, i, which, err))
+                return -1;
+        }
+    }
+    shards->any_skip = false;
+    return 0;
+}
+
 /* ---- events ---- */
 
 static int serve_event(struct bf_shards *shards,
@@ -543,6 +590,8 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
         if (read_state(shards, i, err))
             return -1;
     }
+    if (shards->any_skip && serve_skips(shards, err))
+        return -1;
     if (shards->any_reopen && serve_reopens(shards, err))
         return -1;
     return shards->revoking ? serve_revoke(shards, err) : 0;
@@ -553,6 +602,8 @@ int bf_shards_wait(const struct bf_shards *shards, int max_ms)
     int64_t now = bf_mono_ms();
     int64_t wait = max_ms;
 
+    if (shards->any_skip)
+        return 0;
     if (!shards->revoking && !shards->any_reopen)
         return max_ms;
     for (uint32_t i = 0; i < shards->config.shards; i++) {
@@ -588,6 +639,7 @@ static void gap_pull(struct slot *slot, uint32_t id, enum bf_lane which,
         ret->lost += !bf_ledger_has(&lane->restored, o);
     }
     lane->next = to;
+    lane->unreadable = 0;
 }
 
 /* The log was read up to here; what lies between was not in it. */
@@ -623,6 +675,7 @@ static enum bf_pull_kind pull_record(struct bf_shards *shards, uint32_t id,
         return BF_PULL_NONE;
     }
     lane->next = msg->offset + 1;
+    lane->unreadable = 0;
     *ret = (struct bf_pull){.kind = BF_PULL_RECORD,
                             .shard = id,
                             .epoch = slot->epoch,
@@ -632,10 +685,33 @@ static enum bf_pull_kind pull_record(struct bf_shards *shards, uint32_t id,
     return BF_PULL_RECORD;
 }
 
+/*
+ * The batch at next cannot be unpacked, and librdkafka would try it for ever.
+ * Look one offset further until it is behind us; what lies between is a gap.
+ */
+static void skip_unreadable(struct bf_shards *shards, uint32_t id,
+                            struct lane *lane, const rd_kafka_message_t *msg)
+{
+    lane->unreadable++;
+    bf_log_error("unreadable", bf_kv_int("shard", id),
+                 bf_kv_int("offset", msg->offset),
+                 bf_kv_str("error", rd_kafka_message_errstr(msg)));
+    if (lane->unreadable < UNREADABLE_TRIES)
+        return;
+    lane->skip_to =
+        lane->next + 1 + (int64_t)lane->unreadable - UNREADABLE_TRIES;
+    shards->any_skip = true;
+}
+
 /* The log does not hold what we want to read next. */
-static void cut_log(struct bf_shards *shards, uint32_t id,
+static void cut_log(struct bf_shards *shards, uint32_t id, struct lane *lane,
                     const rd_kafka_message_t *msg)
 {
+    if (msg->err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
+        msg->err == RD_KAFKA_RESP_ERR__BAD_MSG) {
+        skip_unreadable(shards, id, lane, msg);
+        return;
+    }
     bf_log_warn("log_cut", bf_kv_int("shard", id),
                 bf_kv_int("offset", msg->offset),
                 bf_kv_str("error", rd_kafka_message_errstr(msg)));
@@ -663,6 +739,8 @@ static enum bf_pull_kind pull_lane(struct bf_shards *shards, uint32_t id,
     struct lane *lane = &shards->slots[id].lanes[which];
     rd_kafka_message_t *msg;
 
+    if (lane->skip_to > 0)
+        return BF_PULL_NONE;
     while (
         (msg = lane->held ? bf_take(lane->held) : bf_feed_next(lane->feed))) {
         if (!is_nothing(lane, msg))
@@ -675,11 +753,11 @@ static enum bf_pull_kind pull_lane(struct bf_shards *shards, uint32_t id,
             return BF_PULL_NONE;
         }
         if (msg->err && msg->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
-            cut_log(shards, id, msg);
+            cut_log(shards, id, lane, msg);
         else if (!msg->err && msg->offset == lane->next)
             lane->next++;
         rd_kafka_message_destroy(msg);
-        if (shards->slots[id].phase != OPEN)
+        if (shards->slots[id].phase != OPEN || lane->skip_to > 0)
             break;
     }
     return BF_PULL_NONE;

@@ -24,8 +24,9 @@ struct bf_task *bf_task_new(rd_kafka_message_t *msg, const char *topic,
 {
     struct bf_task *task = task_alloc(err);
 
-    if (task && bf_kafka_record_copy(msg, topic, &task->source, err) &&
-        err->kind != BF_ERR_REJECT) {
+    if (task && bf_kafka_record_copy(msg, topic, &task->source, &task->flaw) &&
+        task->flaw.kind != BF_ERR_REJECT) {
+        *err = task->flaw;
         bf_task_free(task);
         task = NULL;
     }
@@ -175,8 +176,8 @@ int bf_task_outputs(struct bf_task *task, const struct bf_task_names *names,
     return 0;
 }
 
-int bf_task_untrusted(struct bf_task *task, const struct bf_task_names *names,
-                      const struct bf_death *death, struct bf_err *err)
+int bf_task_letter(struct bf_task *task, const struct bf_task_names *names,
+                   const struct bf_death *death, struct bf_err *err)
 {
     drop_outputs(&task->item);
     if (add_dead(task, names, death, err))

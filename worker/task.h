@@ -30,6 +30,11 @@ struct bf_task {
     int tries;         /* that certainly did not run */
     uint32_t attempt;
     struct bf_record source;
+    struct bf_err flaw; /* kind REJECT: source is less than what was read */
+    const char *stage;  /* its dead letter's; NULL: there is none */
+    struct bf_err why;  /* of the dead letter */
+    bool unanswered;    /* the dead letter is all: there is no result */
+    bool trusted;       /* an unanswered one whose signature is good */
     struct bf_job job;
     struct bf_block *block; /* NULL: not to be run */
     struct bf_run_input input;
@@ -41,7 +46,10 @@ struct bf_task {
     size_t bytes; /* what it holds of the memory budget */
 };
 
-/* Copies msg and destroys it, in any case. */
+/*
+ * Copies msg and destroys it, in any case. What no record may be, the task has
+ * a flaw for.
+ */
 struct bf_task *bf_task_new(rd_kafka_message_t *msg, const char *topic,
                             struct bf_err *err);
 
@@ -70,8 +78,8 @@ struct bf_task_names {
 int bf_task_outputs(struct bf_task *task, const struct bf_task_names *names,
                     const struct bf_death *death, struct bf_err *err);
 
-/* A dead letter alone, of a record that nobody vouches for. */
-int bf_task_untrusted(struct bf_task *task, const struct bf_task_names *names,
-                      const struct bf_death *death, struct bf_err *err);
+/* A dead letter alone: nobody vouches for the record, or can be answered. */
+int bf_task_letter(struct bf_task *task, const struct bf_task_names *names,
+                   const struct bf_death *death, struct bf_err *err);
 
 #endif

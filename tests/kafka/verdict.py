@@ -183,6 +183,10 @@ class Judge:
             return True  # to be rejected, not to be distrusted
         job = (rec.get("bf_job") or b"").decode(errors="replace")
         order_key = rec.get("bf_order_key")
+        if not w.job_id_ok(job.encode()):
+            return True
+        if rec.has("bf_order_key") and not w.order_key_ok(order_key or b""):
+            return True
         shards = self.terms.shards
         return rec.partition == w.partition_of(
             workspace, order_key, job, spread, shards

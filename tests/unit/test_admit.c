@@ -78,7 +78,7 @@ static const struct fault faults[] = {
     {"bf_spread", "x", NULL, 3, T0, true, BF_ADMIT_REJECTED, "bad_record"},
     {"bf_kind", "x", NULL, 3, T0, true, BF_ADMIT_REJECTED, "unknown_kind"},
     {"bf_block", "{}", NULL, 3, T0, true, BF_ADMIT_REJECTED, "bad_block"},
-    {"bf_job", NULL, NULL, 3, T0, true, BF_ADMIT_UNTRUSTED, "bad_record"},
+    {"bf_job", NULL, NULL, 3, T0, true, BF_ADMIT_NOBODY, "bad_record"},
     {"bf_workspace", "a.b", NULL, 3, T0, true, BF_ADMIT_UNTRUSTED,
      "bad_workspace"},
     {NULL, NULL, NULL, 3, T0 + 86400000, true, BF_ADMIT_EXPIRED, "expired"},
