@@ -246,7 +246,7 @@ void bf_job_digest(struct bf_slice block, struct bf_slice inputs,
 }
 
 void bf_finished_id(struct bf_slice workspace, struct bf_slice job,
-                    unsigned char out[16])
+                    uint32_t generation, unsigned char out[BF_FINISHED_ID_SIZE])
 {
     struct bf_hash hash;
 
@@ -254,6 +254,7 @@ void bf_finished_id(struct bf_slice workspace, struct bf_slice job,
     bf_hash_str(&hash, "blockfleet/v1/finished");
     bf_hash_part(&hash, workspace);
     bf_hash_part(&hash, job);
+    bf_hash_num(&hash, generation);
     bf_hash_final(&hash, out);
 }
 

@@ -85,8 +85,10 @@ void bf_state_id(const char *fleet, int32_t shard, struct bf_slice entry,
 
 void bf_job_digest(struct bf_slice block, struct bf_slice inputs,
                    char out[BF_HEX128_SIZE]);
+#define BF_FINISHED_ID_SIZE 16
 void bf_finished_id(struct bf_slice workspace, struct bf_slice job,
-                    unsigned char out[16]);
+                    uint32_t generation,
+                    unsigned char out[BF_FINISHED_ID_SIZE]);
 
 /* order_key absent (ptr NULL): the job id decides. 1 <= spread, shards. */
 int32_t bf_partition(struct bf_slice workspace, struct bf_slice order_key,

@@ -168,7 +168,9 @@ static json_t *op_finished_id(const json_t *in, struct bf_record *arena,
 
     (void)arena;
     (void)err;
-    bf_finished_id(golden_text(in, "workspace"), golden_text(in, "job"), id);
+    bf_finished_id(
+        golden_text(in, "workspace"), golden_text(in, "job"),
+        (uint32_t)json_integer_value(json_object_get(in, "generation")), id);
     return json_pack("{s:o}", "id_hex", golden_to_hex(id, sizeof(id)));
 }
 

@@ -67,16 +67,16 @@ static void test_event_ids(void **state)
 
 static void test_digest_and_finished_id(void **state)
 {
-    static const unsigned char want[16] = {0xc9, 0x47, 0x6a, 0x4b, 0x01, 0xd6,
-                                           0xaa, 0xe9, 0xf4, 0xcb, 0x0b, 0x53,
-                                           0xa8, 0xc2, 0xbd, 0xa7};
+    static const unsigned char want[16] = {0xbc, 0x10, 0x6f, 0x1a, 0x3c, 0x29,
+                                           0x9c, 0xac, 0x68, 0xd2, 0xe7, 0xe1,
+                                           0xdb, 0x8d, 0x04, 0x7f};
     unsigned char finished[16];
     char digest[BF_HEX128_SIZE];
 
     (void)state;
     bf_job_digest(S("{}"), S("{\"a\":1}"), digest);
     assert_string_equal(digest, "b66f1d6e45e8fc9c2368047197be68fc");
-    bf_finished_id(S("acme"), S("j-1"), finished);
+    bf_finished_id(S("acme"), S("j-1"), 3, finished);
     assert_memory_equal(finished, want, sizeof(want));
 }
 

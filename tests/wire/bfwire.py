@@ -341,8 +341,8 @@ def job_digest(block: bytes, inputs: bytes) -> str:
     return hash_hex("blockfleet/v1/digest", block, inputs)
 
 
-def finished_id(workspace: str, job: str) -> bytes:
-    return h128(F("blockfleet/v1/finished", workspace, job))
+def finished_id(workspace: str, job: str, generation: int) -> bytes:
+    return h128(F("blockfleet/v1/finished", workspace, job, generation))
 
 
 def partition_of(

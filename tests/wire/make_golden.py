@@ -146,7 +146,7 @@ def _(i):
 
 @op("finished_id")
 def _(i):
-    return {"id_hex": w.finished_id(i["workspace"], i["job"]).hex()}
+    return {"id_hex": w.finished_id(i["workspace"], i["job"], i["generation"]).hex()}
 
 
 @op("state_id")
@@ -252,7 +252,9 @@ def ids_cases() -> Iterable[Case]:
         yield f"digest: {name}", {"op": "job_digest", **given}
     for workspace, job in (("acme", "job-1"), (LONGEST, LONGEST)):
         given = {"op": "finished_id", "workspace": workspace, "job": job}
-        yield f"finished id: {workspace[:8]}", given
+        for generation in (0, 7):
+            name = f"finished id: {workspace[:8]} {generation}"
+            yield name, {**given, "generation": generation}
     for entry, seq in (("b/jobs", 0), ("r/jobs/17", 1), ("c/acme/all", w.U63)):
         about = {"fleet": FLEET, "shard": 3, "entry": entry, "seq": seq}
         yield f"state id: {entry} {seq}", {"op": "state_id", **about}
@@ -1821,7 +1823,7 @@ def entries() -> dict[str, tuple[w.Entry, int]]:
 
     owner = ("host.example", 4711, "bf-host.example-0", NOW)
     some = w.map_of([1, 9, 16_383])
-    ids = tuple(w.finished_id("acme", f"job-{n}") for n in range(3))
+    ids = tuple(w.finished_id("acme", f"job-{n}", 0) for n in range(3))
     until = NOW + DAY
     return {
         "base of topics init": (w.BaseEntry("jobs", 0, b"", "h", 1, "init", NOW), 0),
