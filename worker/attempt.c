@@ -135,6 +135,34 @@ static void add_offset(struct bf_attempt *attempt, const struct bf_touched *t,
     bf_assert(part->metadata);
 }
 
+/* One d entry for what the transaction ends in this shard. */
+static int add_finished(struct bf_attempt *attempt, const struct bf_touched *t,
+                        struct bf_err *err)
+{
+    struct bf_entry entry = {.kind = BF_ENTRY_FINISHED, .seq = t->seq};
+    bf_autofree unsigned char *ids =
+        malloc(attempt->nitems * BF_FINISHED_ID_SIZE);
+
+    if (!ids)
+        return bf_err_oom(err);
+    for (size_t i = 0; i < attempt->nitems; i++) {
+        struct bf_item *item = attempt->items[i];
+
+        if (!bf_item_finishes(item) || item->shard != t->shard)
+            continue;
+        item->segment = t->seq;
+        memcpy(ids + entry.d.nids++ * BF_FINISHED_ID_SIZE, item->finished_id,
+               BF_FINISHED_ID_SIZE);
+    }
+    if (entry.d.nids == 0)
+        return 0;
+    entry.d.segment = t->seq;
+    entry.d.ids = ids;
+    entry.d.from_ms = bf_now_ms();
+    entry.d.to_ms = entry.d.from_ms;
+    return add_entry(attempt, &entry, t->shard, NULL, err);
+}
+
 static int add_shards(struct bf_attempt *attempt, struct bf_err *err)
 {
     for (size_t i = 0; i < attempt->ntouched; i++) {
@@ -146,10 +174,19 @@ static int add_shards(struct bf_attempt *attempt, struct bf_err *err)
             if (t->moved[lane])
                 add_offset(attempt, t, lane);
         }
-        if (t->writes_base && add_bases(attempt, t, err))
+        if ((t->writes_base && add_bases(attempt, t, err)) ||
+            add_finished(attempt, t, err))
             return -1;
     }
     return 0;
+}
+
+static int add_items_entry(struct bf_attempt *attempt, struct bf_item *item,
+                           struct bf_entry *entry, uint64_t seq,
+                           struct bf_err *err)
+{
+    entry->seq = seq;
+    return add_entry(attempt, entry, item->shard, item, err);
 }
 
 static int add_items(struct bf_attempt *attempt,
@@ -157,15 +194,18 @@ static int add_items(struct bf_attempt *attempt,
 {
     for (size_t i = 0; i < attempt->nitems; i++) {
         struct bf_item *item = attempt->items[i];
+        uint64_t seq = shards[item->shard].seq + 1;
 
         mark(attempt, shards, item);
         for (size_t k = 0; k < item->nout; k++)
             add_out(attempt, item->out[k], item);
-        if (!item->has_entry)
-            continue;
-        item->entry.seq = shards[item->shard].seq + 1;
-        if (add_entry(attempt, &item->entry, item->shard, item, err))
+        if (item->has_entry &&
+            add_items_entry(attempt, item, &item->entry, seq, err))
             return -1;
+        for (size_t k = 0; k < item->nmore; k++) {
+            if (add_items_entry(attempt, item, &item->more[k], seq, err))
+                return -1;
+        }
     }
     return 0;
 }
@@ -224,14 +264,17 @@ static int allocate(struct bf_attempt *attempt, struct bf_item **items,
                     size_t nitems, struct bf_err *err)
 {
     size_t shards = attempt->config->shards;
-    size_t entries = nitems + nitems * BF_INPUT_LANES;
-    size_t out = entries;
+    size_t touched = nitems < shards ? nitems : shards;
+    size_t entries = nitems + touched * (BF_INPUT_LANES + 1);
+    size_t out;
 
+    for (size_t i = 0; i < nitems; i++)
+        entries += items[i]->nmore;
+    out = entries;
     for (size_t i = 0; i < nitems; i++)
         out += items[i]->nout;
     attempt->items = calloc(nitems, sizeof(struct bf_item *));
-    attempt->touched =
-        calloc(nitems < shards ? nitems : shards, sizeof(*attempt->touched));
+    attempt->touched = calloc(touched, sizeof(*attempt->touched));
     attempt->entries = calloc(entries, sizeof(*attempt->entries));
     attempt->out = calloc(out, sizeof(*attempt->out));
     attempt->owners = calloc(out, sizeof(struct bf_item *));

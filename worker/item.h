@@ -53,13 +53,25 @@ struct bf_item {
     struct bf_record *out[BF_ITEM_OUTPUTS]; /* owned, freed by the loop */
     size_t nout;
     size_t nsigned;        /* of out; committer's */
-    bool has_entry;        /* entry is written with the rest */
+    bool of_shard;         /* about the shard itself, not about a job */
     bool wants_base;       /* the shard's b entries are written, too */
+    bool has_entry;        /* entry is written with the rest */
     struct bf_entry entry; /* seq is filled in by the committer */
-    size_t bytes;          /* of the outputs, for the ceiling */
-    enum bf_item_end end;  /* committer's answer */
+    struct bf_entry *more; /* further entries, the sender's; or NULL */
+    size_t nmore;
+    bool finishes; /* a job with this id has ended: remembered in a d entry */
+    unsigned char finished_id[BF_FINISHED_ID_SIZE];
+    uint64_t segment;     /* committer's: the d entry's number */
+    size_t bytes;         /* of the outputs, for the ceiling */
+    enum bf_item_end end; /* committer's answer */
     rd_kafka_resp_err_t refused;
 };
+
+/* Does this very item end a job? (A started entry goes before, without.) */
+static inline bool bf_item_finishes(const struct bf_item *item)
+{
+    return item->finishes && item->from < item->to;
+}
 
 struct bf_group_msg {
     struct bf_msg msg;

@@ -1,6 +1,7 @@
 #include "worker/runs.h"
 
 #include <errno.h>
+#include <search.h>
 
 #include "config/clock.h"
 #include "config/fleet_topics.h"
@@ -20,6 +21,7 @@ struct bf_runs {
     struct bf_runs_config config;
     struct bf_task *tasks; /* doubly linked */
     struct bf_timers timers;
+    void *claims;   /* tsearch tree of the tasks whose ids must not repeat */
     size_t running; /* STARTING and RUNNING */
     size_t count;
     size_t bytes;
@@ -61,6 +63,21 @@ static void hang_up(struct bf_runs *runs, struct bf_task *task)
         bf_runner_pool_cancel(runs->config.runners, bf_take(task->runner_call));
 }
 
+/*
+ * Two records claim the same job: same id, in the same life of the shard. (A
+ * task of an earlier epoch will be dropped, and its record is read again.)
+ */
+static int compare_claims(const void *a, const void *b)
+{
+    const struct bf_item *x = &((const struct bf_task *)a)->item;
+    const struct bf_item *y = &((const struct bf_task *)b)->item;
+    int order = memcmp(x->finished_id, y->finished_id, BF_FINISHED_ID_SIZE);
+
+    if (order != 0)
+        return order;
+    return (x->epoch > y->epoch) - (x->epoch < y->epoch);
+}
+
 /* The task is over, one way or the other. */
 static void drop(struct bf_runs *runs, struct bf_task *task)
 {
@@ -76,6 +93,8 @@ static void drop(struct bf_runs *runs, struct bf_task *task)
         task->phase == BF_TASK_STARTING || task->phase == BF_TASK_RUNNING;
     bf_timers_cancel(&runs->timers, &task->timer);
     hang_up(runs, task);
+    if (task->claims)
+        tdelete(task, &runs->claims, compare_claims);
     bf_shards_done(runs->config.shards, task->item.shard, task->item.epoch);
     bf_task_free(task);
 }
@@ -485,13 +504,48 @@ static int begin(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
     return bf_timers_set(&runs->timers, &task->timer, bf_mono_ms() + wait, err);
 }
 
+/*
+ * A copy of a job that this shard has ended, or is about to: the first to
+ * start wins. Ids that the dispatcher made up are not repeated by anybody who
+ * may sign, so they are not remembered (design.md §4.8).
+ */
+static bool is_copy(struct bf_runs *runs, struct bf_task *task)
+{
+    struct bf_task **at;
+
+    if (task->job.id_origin == BF_ID_SERVER)
+        return false;
+    bf_finished_id(task->job.workspace, task->job.id, task->job.generation,
+                   task->item.finished_id);
+    if (bf_shards_finished(runs->config.shards, task->item.shard,
+                           task->item.finished_id))
+        return true;
+    at = tsearch(task, &runs->claims, compare_claims);
+    bf_assert(at);
+    task->claims = *at == task;
+    task->item.finishes = task->claims;
+    return !task->claims;
+}
+
+/* The offset is over; what the copy was a copy of has its own result. */
+static int finish_copy(struct bf_runs *runs, struct bf_task *task)
+{
+    runs->total.copies++;
+    bf_log_info("duplicate", bf_kv_slice("workspace", task->job.workspace),
+                bf_kv_slice("job", task->job.id),
+                bf_kv_int("shard", task->item.shard),
+                bf_kv_int("offset", task->source.offset));
+    complete_offset(task);
+    submit(runs, task, BF_TASK_ENDING);
+    return 0;
+}
+
 static int admit(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
 {
     struct bf_admit_rules rules = {.verifier = runs->config.verifier,
                                    .shards = runs->config.nshards,
                                    .now_ms = bf_now_ms()};
     struct bf_err why = {0};
-
     enum bf_admission admission;
 
     if (task->flaw.kind != BF_ERR_NONE) {
@@ -503,6 +557,9 @@ static int admit(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
         *err = why; /* no memory: it says nothing about the record */
         return -1;
     }
+    if (admission != BF_ADMIT_UNTRUSTED && admission != BF_ADMIT_NOBODY &&
+        is_copy(runs, task))
+        return finish_copy(runs, task);
     switch (admission) {
     case BF_ADMIT_RUN:
         return begin(runs, task, err);

@@ -61,7 +61,7 @@ void bf_runs_kill_all(struct bf_runs *runs);
 struct bf_runs_count {
     size_t tasks, running, bytes;
     uint64_t ended[BF_OUTCOMES];
-    uint64_t untrusted, lost_offsets, late;
+    uint64_t untrusted, copies, lost_offsets, late;
 };
 void bf_runs_count(const struct bf_runs *runs, struct bf_runs_count *ret);
 

@@ -15,6 +15,7 @@ struct node {
 struct bf_shard {
     void *runs; /* tsearch tree of struct node */
     size_t live;
+    struct bf_finished *finished;
     uint64_t seq;
     struct {
         bool known;
@@ -36,8 +37,15 @@ struct bf_shard *bf_shard_new(struct bf_err *err)
 {
     struct bf_shard *shard = calloc(1, sizeof(*shard));
 
-    if (!shard)
+    if (!shard) {
         bf_err_oom(err);
+        return NULL;
+    }
+    shard->finished = bf_finished_new(err);
+    if (!shard->finished) {
+        free(shard);
+        return NULL;
+    }
     return shard;
 }
 
@@ -46,6 +54,7 @@ void bf_shard_free(struct bf_shard *shard)
     if (!shard)
         return;
     tdestroy(shard->runs, free);
+    bf_finished_free(shard->finished);
     free(shard);
 }
 
@@ -118,6 +127,16 @@ static int apply_run(struct bf_shard *shard, const struct bf_entry *entry,
     return 0;
 }
 
+static int apply_finished(struct bf_shard *shard, const struct bf_entry *entry,
+                          struct bf_err *err)
+{
+    if (!entry->tombstone)
+        return bf_finished_put(shard->finished, entry->d.segment, entry->d.ids,
+                               entry->d.nids, entry->d.to_ms, err);
+    bf_finished_end(shard->finished, entry->d.segment);
+    return 0;
+}
+
 int bf_shard_apply(struct bf_shard *shard, const struct bf_entry *entry,
                    struct bf_err *err)
 {
@@ -128,8 +147,9 @@ int bf_shard_apply(struct bf_shard *shard, const struct bf_entry *entry,
         return apply_base(shard, entry, err);
     case BF_ENTRY_RUN:
         return apply_run(shard, entry, err);
-    case BF_ENTRY_RANGE:
     case BF_ENTRY_FINISHED:
+        return apply_finished(shard, entry, err);
+    case BF_ENTRY_RANGE:
     case BF_ENTRY_CANCEL:
         return 0;
     }
@@ -157,6 +177,11 @@ const struct bf_started *bf_shard_started(const struct bf_shard *shard,
 size_t bf_shard_count(const struct bf_shard *shard)
 {
     return shard->live;
+}
+
+struct bf_finished *bf_shard_finished(const struct bf_shard *shard)
+{
+    return shard->finished;
 }
 
 uint64_t bf_shard_seq(const struct bf_shard *shard)

@@ -2,11 +2,13 @@
 #define BF_WORKER_SHARD_H
 
 /*
- * The state of one shard as bf.state tells it: its bases, and the runs that
- * were started and not ended. Pure: entries in, answers out. Loop thread.
+ * The state of one shard as bf.state tells it: its bases, the runs that were
+ * started and not ended, the ids that are finished. Pure: entries in, answers
+ * out. Loop thread.
  */
 
 #include "schemas/state.h"
+#include "worker/finished.h"
 
 struct bf_shard;
 
@@ -40,6 +42,9 @@ bool bf_shard_base(const struct bf_shard *shard, enum bf_lane lane,
 const struct bf_started *bf_shard_started(const struct bf_shard *shard,
                                           enum bf_lane lane, int64_t offset);
 size_t bf_shard_count(const struct bf_shard *shard);
+
+/* Borrowed; what is committed later is put into it by the caller. */
+struct bf_finished *bf_shard_finished(const struct bf_shard *shard);
 
 /* The highest txn_seq of any entry. */
 uint64_t bf_shard_seq(const struct bf_shard *shard);

@@ -40,6 +40,7 @@ struct slot {
     struct bf_restored restored;
     size_t under_way;
     bool base_sent; /* the last b entry is with the committer */
+    bool folding;   /* a fold of the finished ids is with the committer */
     int64_t drain_until_ms;
 };
 
@@ -368,6 +369,7 @@ static void fence(struct bf_shards *shards, uint32_t id)
                 bf_kv_int("epoch", slot->epoch),
                 bf_kv_int("under_way", (int64_t)slot->under_way));
     slot->epoch++;
+    slot->folding = false;
     slot->under_way = 0;
     slot->phase = AWAY;
     slot->reopen = false;
@@ -444,6 +446,7 @@ static void send_base(struct bf_shards *shards, uint32_t id)
     item->msg.kind = BF_MSG_ITEM;
     item->shard = id;
     item->epoch = shards->slots[id].epoch;
+    item->of_shard = true;
     item->wants_base = true;
     shards->slots[id].base_sent = true;
     shards->slots[id].under_way++;
@@ -808,6 +811,120 @@ void bf_shards_done(struct bf_shards *shards, uint32_t shard, uint32_t epoch)
         return;
     bf_assert(slot->under_way > 0);
     slot->under_way--;
+}
+
+/* ---- finished ids ---- */
+
+/* A fold on its way; more and ids belong to it. */
+struct fold_item {
+    struct bf_item item; /* first */
+    struct bf_fold fold;
+};
+
+static void free_own(struct bf_item *item)
+{
+    if (!item->wants_base) {
+        bf_fold_release(&((struct fold_item *)item)->fold);
+        free(item->more);
+    }
+    free(item);
+}
+
+static int fill_fold(struct fold_item *own)
+{
+    const struct bf_fold *fold = &own->fold;
+    struct bf_entry *entries = calloc(fold->nends + 1, sizeof(*entries));
+    size_t n = 0;
+
+    if (!entries)
+        return -1;
+    for (size_t i = 0; i < fold->nends; i++) {
+        if (fold->nids > 0 && fold->ends[i] == fold->segment)
+            continue;
+        entries[n].kind = BF_ENTRY_FINISHED;
+        entries[n].tombstone = true;
+        entries[n++].d.segment = fold->ends[i];
+    }
+    if (fold->nids > 0) {
+        entries[n].kind = BF_ENTRY_FINISHED;
+        entries[n].d.segment = fold->segment;
+        entries[n].d.ids = fold->ids;
+        entries[n].d.nids = fold->nids;
+        entries[n].d.from_ms = fold->from_ms;
+        entries[n++].d.to_ms = fold->to_ms;
+    }
+    own->item.more = entries;
+    own->item.nmore = n;
+    return 0;
+}
+
+/* Now and then the small segments become one: fewer keys to restore. */
+static void fold_finished(struct bf_shards *shards, uint32_t id)
+{
+    struct slot *slot = &shards->slots[id];
+    struct bf_fold fold;
+    struct fold_item *own;
+
+    if (slot->folding || slot->phase != OPEN ||
+        !bf_finished_fold(bf_shard_finished(slot->state), bf_now_ms(), &fold))
+        return;
+    own = calloc(1, sizeof(*own));
+    if (!own) {
+        bf_fold_release(&fold);
+        return;
+    }
+    own->fold = fold;
+    own->item.msg.kind = BF_MSG_ITEM;
+    own->item.shard = id;
+    own->item.epoch = slot->epoch;
+    own->item.of_shard = true;
+    if (fill_fold(own)) {
+        free_own(&own->item);
+        return;
+    }
+    slot->folding = true;
+    slot->under_way++;
+    bf_committer_put(shards->config.committer, &own->item.msg);
+}
+
+bool bf_shards_finished(const struct bf_shards *shards, uint32_t shard,
+                        const unsigned char id[BF_FINISHED_ID_SIZE])
+{
+    return bf_finished_has(bf_shard_finished(shards->slots[shard].state), id);
+}
+
+static int fold_answered(struct slot *slot, struct bf_item *item,
+                         struct bf_err *err)
+{
+    slot->folding = false;
+    if (item->end != BF_ITEM_COMMITTED)
+        return 0;
+    bf_log_debug("finished_folded", bf_kv_int("shard", item->shard),
+                 bf_kv_int("segments", (int64_t)item->nmore));
+    return bf_finished_folded(bf_shard_finished(slot->state),
+                              &((struct fold_item *)item)->fold, err);
+}
+
+int bf_shards_answered(struct bf_shards *shards, struct bf_item *item,
+                       struct bf_err *err)
+{
+    struct slot *slot = &shards->slots[item->shard];
+    int rc = 0;
+
+    if (bf_shards_owns(shards, item->shard, item->epoch)) {
+        if (item->of_shard && !item->wants_base)
+            rc = fold_answered(slot, item, err);
+        else if (bf_item_finishes(item) && item->end == BF_ITEM_COMMITTED)
+            rc = bf_finished_add(bf_shard_finished(slot->state), item->segment,
+                                 item->finished_id, bf_now_ms(), err);
+        if (rc == 0 && bf_item_finishes(item))
+            fold_finished(shards, item->shard);
+    }
+    if (!item->of_shard)
+        return rc;
+    bf_shards_done(shards, item->shard, item->epoch);
+    free_own(item);
+    return rc;
 }
 
 bool bf_shards_owns(const struct bf_shards *shards, uint32_t shard,

@@ -79,6 +79,17 @@ const struct bf_started *bf_shards_started(const struct bf_shards *shards,
                                            uint32_t shard, enum bf_lane lane,
                                            int64_t offset);
 
+/* Has the shard ended a job with this id? */
+bool bf_shards_finished(const struct bf_shards *shards, uint32_t shard,
+                        const unsigned char id[BF_FINISHED_ID_SIZE]);
+
+/*
+ * An item that the committer answered: remembers the id that it finished, and
+ * takes back those of the shard's own. -1: FATAL.
+ */
+int bf_shards_answered(struct bf_shards *shards, struct bf_item *item,
+                       struct bf_err *err);
+
 /* Milliseconds until bf_shards_serve() has something to do by itself. */
 int bf_shards_wait(const struct bf_shards *shards, int max_ms);
 

@@ -35,6 +35,7 @@ struct bf_task {
     struct bf_err why;  /* of the dead letter */
     bool unanswered;    /* the dead letter is all: there is no result */
     bool trusted;       /* an unanswered one whose signature is good */
+    bool claims;        /* its id, against copies: in the runs' tree */
     struct bf_job job;
     struct bf_block *block; /* NULL: not to be run */
     struct bf_run_input input;

@@ -326,7 +326,7 @@ struct bf_worker *bf_worker_new(const struct bf_settings *settings,
         return NULL;
     }
     bf_log_info("worker_up", bf_kv_str("txn_id", w->slot.txn_id),
-                bf_kv_int("shards", w->nshards), bf_kv_int("pid", getpid()));
+                bf_kv_int("shards", w->nshards));
     return w;
 }
 
@@ -335,11 +335,11 @@ struct bf_worker *bf_worker_new(const struct bf_settings *settings,
 static int serve_item(struct bf_worker *w, struct bf_item *item,
                       struct bf_err *err)
 {
-    if (!item->wants_base)
-        return bf_runs_answered(w->runs, item, err);
-    bf_shards_done(w->shards, item->shard, item->epoch);
-    free(item);
-    return 0;
+    bool of_shard = item->of_shard;
+
+    if (bf_shards_answered(w->shards, item, err))
+        return -1;
+    return of_shard ? 0 : bf_runs_answered(w->runs, item, err);
 }
 
 static int serve_message(struct bf_worker *w, struct bf_msg *msg,

@@ -196,12 +196,15 @@ class Fleet:
     def build(self, job: bfwire.Job, topic: str = "bf.jobs") -> bfwire.Record:
         return bfwire.job_build(job, "main", self.place(job, topic))
 
-    def submit(self, jobs: Iterable[bfwire.Job], topic: str = "bf.jobs") -> None:
-        records = []
+    def submit(
+        self, jobs: Iterable[bfwire.Job], topic: str = "bf.jobs"
+    ) -> list[bfwire.Record]:
+        records: list[bfwire.Record] = []
         for job in jobs:
             self.produced[(job.workspace, job.id, job.generation)] = job
             records.append(self.build(job, topic))
         self.produce("job", records)
+        return records
 
     # ---- workers
 

@@ -145,8 +145,11 @@ class LongTest(CrashCase):
 
         def break_things() -> None:
             batch = spread_jobs(self.fleet, jobs, WORKSPACES, mixed)
-            self.fleet.submit(batch[: jobs // 2])
+            records = self.fleet.submit(batch[: jobs // 2])
             part(0.05)
+            # Whole signed records again, of jobs done, under way and to come.
+            copies = [rec for rec in records if rec.get("bf_id_origin") == b"client"]
+            self.fleet.produce(None, copies)
             self.kill9(workers[0])
             replace(0)
             part(0.1)
