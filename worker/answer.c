@@ -53,7 +53,7 @@ int bf_answer_read_head(const json_t *doc, struct bf_answer *ret,
 
 int bf_answer_read(const json_t *doc, struct bf_answer *ret, struct bf_err *err)
 {
-    struct bf_answer answer;
+    struct bf_answer answer = {0};
 
     if (bf_answer_read_head(doc, &answer, err))
         return -1;

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -32,7 +33,7 @@ static int become(const struct bf_child_want *want, const struct ends *ends,
 
     sigemptyset(&none);
     signal(SIGPIPE, SIG_DFL);
-    sigprocmask(SIG_SETMASK, &none, NULL);
+    pthread_sigmask(SIG_SETMASK, &none, NULL);
     if (setpgid(0, 0) || prctl(PR_SET_PDEATHSIG, SIGKILL) ||
         dup2(ends->null, 0) < 0 || dup2(ends->out, 1) < 0 ||
         dup2(ends->out, 2) < 0 || dup2(ends->sock, CHILD_SOCK) < 0 ||
@@ -55,6 +56,7 @@ static pid_t run(const struct bf_child_want *want, const struct ends *ends,
     pid_t pid = vfork();
 
     if (pid == 0) {
+        /* NOLINTNEXTLINE(clang-analyzer-unix.Vfork): it makes only syscalls */
         failed = become(want, ends, parent);
         _exit(127);
     }

@@ -56,6 +56,7 @@ static void fill(struct bf_frame_reader *reader, struct bf_slice *data,
 
     if (n == 0)
         return;
+    bf_assert(dst);
     memcpy((char *)dst + at, data->ptr, n);
     reader->got += n;
     data->ptr += n;

@@ -691,7 +691,7 @@ bf_runner_pool_new(const struct bf_runner_pool_config *config,
 static void stop_runners(struct bf_runner_pool *pool)
 {
     size_t n = pool->config.runners;
-    struct bf_child **children = calloc(n, sizeof(*children));
+    struct bf_child **children = calloc(n, sizeof(struct bf_child *));
 
     bf_assert(children);
     for (size_t i = 0; i < n; i++)

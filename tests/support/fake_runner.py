@@ -87,6 +87,7 @@ class Fake:
         os._exit(3)
 
     def do_close(self, run_id: str, _: bytes) -> None:
+        self.send(op="started", run_id=run_id)
         self.sock.close()
         signal.pause()
 

@@ -141,15 +141,16 @@ static int64_t machine_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+static void turn_by(struct world *w, int64_t end_ms, const char *what)
+{
+    if (machine_ms() > end_ms)
+        fail_msg("in vain: %s", what);
+    turn(w);
+}
+
 #define until(w, condition)                                                    \
-    do {                                                                       \
-        int64_t end_ = machine_ms() + PATIENCE_MS;                             \
-        while (!(condition)) {                                                 \
-            if (machine_ms() > end_)                                           \
-                fail_msg("in vain: %s", #condition);                           \
-            turn(w);                                                           \
-        }                                                                      \
-    } while (0)
+    for (int64_t end_ = machine_ms() + PATIENCE_MS; !(condition);)             \
+    turn_by(w, end_, #condition)
 
 static struct bf_runner_count count(const struct world *w)
 {
@@ -383,24 +384,37 @@ static void what_was_not_written_was_not_sent(void **unused)
 static void nonsense_ends_a_runner(void **unused)
 {
     static const char *const what[] = {"huge",     "huge_body", "garbage",
-                                       "stranger", "unknown",   "ready",
-                                       "close"};
+                                       "stranger", "unknown",   "ready"};
     struct world *w = fakes(1, 1);
 
     (void)unused;
+    bf_clock_fake(0, 1000000);
     for (size_t i = 0; i < bf_countof(what); i++) {
         struct run *run = give(w, what[i], NONE);
 
         until(w, run->ended);
         assert_int_equal(run->kind, BF_REPLY_LOST);
         assert_int_equal(count(w).died, i + 1);
-        /* So that the next is not kept waiting. */
-        bf_clock_fake(1000000 * (int64_t)(i + 1),
-                      1000000000 * (int64_t)(i + 1) + 1000000000);
-        bf_runner_pool_serve(w->pool);
-        bf_clock_real();
+        bf_clock_fake_advance(5000); /* it need not wait any longer */
     }
     it_answers(w);
+    world_free(w);
+}
+
+static void one_that_hangs_up_has_time_to_end(void **unused)
+{
+    struct world *w = fakes(1, 1);
+    struct run *run = give(w, "close", NONE);
+
+    (void)unused;
+    bf_clock_fake(0, 1000000);
+    until(w, run->started && count(w).ready == 0);
+    bf_clock_fake_advance(4999);
+    turn(w);
+    assert_int_equal(count(w).died, 0);
+    bf_clock_fake_advance(1);
+    until(w, run->ended);
+    assert_int_equal(run->kind, BF_REPLY_LOST);
     world_free(w);
 }
 
@@ -654,9 +668,7 @@ static void a_real_run_takes_15_megabytes(void **unused)
 
     (void)unused;
     assert_non_null(inputs);
-    memset(inputs, 'x', len);
-    memcpy(inputs, "{\"a\":\"", 6);
-    memcpy(inputs + len - 2, "\"}", 2);
+    snprintf(inputs, len + 1, "{\"a\":\"%*s\"}", (int)len - 8, "x");
     run = execute(w, CODE_ECHO, (struct bf_slice){inputs, len}, 60000);
     until(w, run->ended);
     assert_int_equal(run->body_len, len + 1);
@@ -710,6 +722,7 @@ int main(void)
         cmocka_unit_test(last_words_are_heard),
         cmocka_unit_test(what_was_not_written_was_not_sent),
         cmocka_unit_test(nonsense_ends_a_runner),
+        cmocka_unit_test(one_that_hangs_up_has_time_to_end),
         cmocka_unit_test(a_second_answer_is_nonsense),
         cmocka_unit_test(one_that_does_not_begin_is_killed),
         cmocka_unit_test(one_that_has_begun_something_may_be_quiet),

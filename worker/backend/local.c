@@ -13,7 +13,8 @@
  */
 
 #define LOCAL_MAGIC 0x4c4f434cU
-#define MAX_HEAD (7U * BF_MAX_BLOCK) /* every byte as \u00XX, and some */
+#define MAX_HEAD ((size_t)7 * BF_MAX_BLOCK) /* every byte as \u00XX, and some  \
+                                             */
 #define MAX_ANSWER_HEAD (256U << 10)
 
 /*
