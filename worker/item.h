@@ -9,11 +9,13 @@
 #include <librdkafka/rdkafka.h>
 
 #include "schemas/err.h"
+#include "schemas/limits.h"
 #include "schemas/meta.h"
 #include "schemas/state.h"
 #include "worker/mailbox.h"
 
-#define BF_ITEM_OUTPUTS 4
+/* A result, a callback, a dead letter, and a usage row per attempt. */
+#define BF_ITEM_OUTPUTS (3 + BF_MAX_ATTEMPTS)
 
 /* The lanes that a worker consumes today; control has no reader yet. */
 #define BF_INPUT_LANES 2

@@ -151,7 +151,7 @@ static int finish(struct bf_runs *runs, struct bf_task *task,
         if (task->job.execution == BF_AT_MOST_ONCE)
             bf_task_entry(task, true);
     }
-    if (task->may_have_run && end->delivery == BF_DELIVERY_DID_NOT_RUN)
+    if (task->nlost > 0 && end->delivery == BF_DELIVERY_DID_NOT_RUN)
         end->delivery = BF_DELIVERY_UNKNOWN;
     if (task->block) {
         end->fingerprint = bf_block_fingerprint(task->block);
@@ -334,12 +334,8 @@ static int try_again(struct bf_runs *runs, struct bf_task *task,
 {
     int64_t after_ms = run_end->again ? run_end->again_after_ms : 0;
 
-    if (run_end->more) {
-        /* Another attempt, with a run id of its own. */
-        task->may_have_run = true;
-        task->begun = false;
-        task->attempt++;
-    }
+    if (run_end->more && bf_task_lost(task, run_end->isolation, err))
+        return -1;
     task->run->backend->free(bf_take(task->run));
     return retry_later(runs, task, after_ms, err);
 }

@@ -69,6 +69,7 @@ void bf_task_free(struct bf_task *task)
     if (task->run)
         task->run->backend->free(task->run);
     bf_block_free(task->block);
+    free(task->lost);
     bf_record_release(&task->source);
     free(task);
 }
@@ -84,6 +85,30 @@ void bf_task_begin(struct bf_task *task)
     task->begun = true;
     task->started_at_ms = bf_now_ms();
     task->started_us = bf_mono_us();
+}
+
+int bf_task_lost(struct bf_task *task, const char *isolation,
+                 struct bf_err *err)
+{
+    struct bf_lost_run *lost =
+        realloc(task->lost, (task->nlost + 1) * sizeof(*lost));
+
+    bf_assert(task->begun && task->attempt < BF_MAX_ATTEMPTS);
+    if (!lost)
+        return bf_err_oom(err);
+    task->lost = lost;
+    lost += task->nlost++;
+    *lost = (struct bf_lost_run){
+        .attempt = task->attempt++,
+        .backend = task->run->backend->name,
+        .isolation = isolation,
+        .started_at_ms = task->started_at_ms,
+        .ended_at_ms = bf_now_ms(),
+        .duration_us = bf_mono_us() - task->started_us,
+    };
+    memcpy(lost->run_id, task->run_id, sizeof(lost->run_id));
+    task->begun = false;
+    return 0;
 }
 
 void bf_task_entry(struct bf_task *task, bool tombstone)
@@ -132,6 +157,31 @@ static void weigh(struct bf_item *item)
         item->bytes += bf_record_bytes(item->out[i]);
 }
 
+/* One event per run: those that no result tells of, too. */
+static int add_lost(struct bf_task *task, const struct bf_task_names *names,
+                    const struct bf_lost_run *lost, struct bf_err *err)
+{
+    struct bf_record *rec = add_output(task, names, BF_TOPIC_USAGE, err);
+    struct bf_end end = {
+        .job = &task->job,
+        .source = &task->source,
+        .worker = names->worker,
+        .fingerprint = task->end.fingerprint,
+        .block_type = task->end.block_type,
+        .attempt = lost->attempt,
+        .run_id = lost->run_id,
+        .backend = lost->backend,
+        .isolation = lost->isolation,
+        .outcome = BF_OUTCOME_UNKNOWN,
+        .delivery = BF_DELIVERY_UNKNOWN,
+        .started_at_ms = lost->started_at_ms,
+        .ended_at_ms = lost->ended_at_ms,
+        .duration_us = lost->duration_us,
+    };
+
+    return rec ? bf_usage_build(&end, names->fleet, rec, err) : -1;
+}
+
 typedef int build_fn(const struct bf_end *end, const char *fleet,
                      struct bf_record *rec, struct bf_err *err);
 
@@ -167,6 +217,10 @@ int bf_task_outputs(struct bf_task *task, const struct bf_task_names *names,
     if (end->has_usage &&
         add_built(task, names, BF_TOPIC_USAGE, bf_usage_build, err))
         return -1;
+    for (size_t i = 0; i < task->nlost; i++) {
+        if (add_lost(task, names, &task->lost[i], err))
+            return -1;
+    }
     if (task->job.callback_url.ptr &&
         add_built(task, names, BF_TOPIC_CALLBACKS, bf_callback_build, err))
         return -1;

@@ -19,15 +19,22 @@ enum bf_task_phase {
     BF_TASK_ENDING,   /* its outputs are being committed */
 };
 
+/* An attempt that may have run, and was followed by another. */
+struct bf_lost_run {
+    uint32_t attempt;
+    char run_id[BF_HEX128_SIZE];
+    const char *backend, *isolation; /* literals */
+    int64_t started_at_ms, ended_at_ms, duration_us;
+};
+
 struct bf_task {
     struct bf_item item; /* first */
     struct bf_task *prev, *next;
     struct bf_timer timer;
     enum bf_task_phase phase;
-    bool begun;        /* a run was begun: run_id and started_at_ms are set */
-    bool minimal;      /* its outputs are already the smallest there are */
-    bool may_have_run; /* in an earlier attempt */
-    int tries;         /* that certainly did not run */
+    bool begun;   /* a run was begun: run_id and started_at_ms are set */
+    bool minimal; /* its outputs are already the smallest there are */
+    int tries;    /* that came to nothing */
     uint32_t attempt;
     struct bf_record source;
     struct bf_err flaw; /* kind REJECT: source is less than what was read */
@@ -43,6 +50,8 @@ struct bf_task {
     struct bf_runner_call *runner_call; /* under way; the pool's */
     char run_id[BF_HEX128_SIZE];
     int64_t started_at_ms, started_us;
+    struct bf_lost_run *lost; /* owned */
+    size_t nlost;
     struct bf_end end;
     size_t bytes; /* what it holds of the memory budget */
 };
@@ -61,6 +70,13 @@ void bf_task_free(struct bf_task *task);
 
 /* A new run id; the run begins now. */
 void bf_task_begin(struct bf_task *task);
+
+/*
+ * Nobody knows whether the run under way ran: the next one begun is another
+ * attempt. RETRY on no memory.
+ */
+int bf_task_lost(struct bf_task *task, const char *isolation,
+                 struct bf_err *err);
 
 /* The state entry "started", or its end; borrows from the task. */
 void bf_task_entry(struct bf_task *task, bool tombstone);

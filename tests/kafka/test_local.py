@@ -143,15 +143,17 @@ class LocalCase(unittest.TestCase):
             (row for row in rows if row["job"] == job), key=lambda row: row["attempt"]
         )
 
-    def judge(self, lost_runs: int = 0) -> None:
-        verdict = self.oracle.judge(log=self.fleet.run_log, lost_runs=lost_runs)
+    def judge(self, killed: Iterable[str] = ()) -> None:
+        """killed: workers that died with runs in flight."""
+        logs = [self.folder / f"{name}.runs" for name in killed]
+        verdict = self.oracle.judge(logs=self.fleet.run_logs, killed=logs)
         self.assertTrue(verdict.ok, str(verdict))
 
     def running(self, count: int) -> None:
         """Waits for so many lines in the backend's own log."""
-        log = self.fleet.run_log
+        logs = self.fleet.run_logs
         wait_until(
-            lambda: log.exists() and log.read_bytes().count(b"\n") >= count,
+            lambda: sum(log.read_bytes().count(b"\n") for log in logs) >= count,
             60,
             f"{count} runs",
         )
@@ -308,9 +310,14 @@ class DeathTest(LocalCase):
         for name in ("once", "most"):
             [row] = self.usage(name)
             self.assertEqual((row["runs"], row["billable"]), ("1", False))
-        second = self.usage("twice")[-1]
+        first, second = self.usage("twice")
+        self.assertEqual(
+            (first["attempt"], first["outcome"], first["runs"], first["billable"]),
+            (1, "unknown", "1", False),
+        )
         self.assertEqual((second["runs"], second["billable"]), ("1", True))
-        self.judge(lost_runs=1)
+        self.assertNotEqual(first["run_id"], second["run_id"])
+        self.judge()
         self.assertTrue(worker.alive)
         self.assertEqual(len(runners_of(worker)), 2)
         self.assertEqual(worker.stop(), 0)
@@ -341,7 +348,7 @@ class DeathTest(LocalCase):
         found = self.ends(4)
         self.assertEqual(found.pop("once")[0].outcome, "unknown")
         self.assertEqual({end.outcome for end, _ in found.values()}, {"succeeded"})
-        self.judge(lost_runs=3)
+        self.judge(killed=["worker"])
 
     def test_without_python_it_does_not_start(self) -> None:
         worker = self.fleet.worker(
