@@ -229,6 +229,10 @@ const struct bf_option bf_options[] = {
      .name = "worker.backend", .programs = W, .value = "noop",
      .help = "Where blocks run: noop answers at once (tests), http is one "
              "plain endpoint, local is this machine."},
+    {INT(worker.processes, 1, 256), .name = "worker.processes", .programs = W,
+     .value = "1",
+     .help = "Processes of one worker, for more cores; each is a member of the "
+             "group and has its own concurrency, memory and runners."},
     {INT(worker.concurrency, 1, 65536), .name = "worker.concurrency",
      .programs = W, .value = "256", .help = "Runs at once in one process."},
     {INT(worker.window, 64, BF_WINDOW), .name = "worker.window", .programs = W,

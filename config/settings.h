@@ -91,6 +91,7 @@ struct bf_settings {
 
     struct {
         enum bf_backend_kind backend;
+        int64_t processes;   /* of this worker, each with all below */
         int64_t concurrency; /* runs at once */
         int64_t window;      /* offsets above a partition's base */
         int64_t commit_interval_ms;

@@ -1,14 +1,29 @@
+#include <stdio.h>
+
 #include "config/log.h"
 #include "config/settings.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
+#include "worker/supervise.h"
 #include "worker/worker.h"
+
+static int work(void *arg)
+{
+    const struct bf_settings *settings = arg;
+    struct bf_err err = {0};
+    struct bf_worker *worker = bf_worker_new(settings, &err);
+    int code = worker && bf_worker_run(worker, &err) == 0 ? 0 : 1;
+
+    if (code)
+        bf_log_err(BF_LOG_ERROR, "worker_down", &err);
+    bf_worker_free(worker);
+    return code;
+}
 
 /* Exit codes: 0 stopped as asked, 1 failed, 2 configured wrong. */
 int main(int argc, char **argv)
 {
     bf_autosettings struct bf_settings *settings = NULL;
-    struct bf_worker *worker;
     struct bf_err err = {0};
     int code;
 
@@ -23,10 +38,6 @@ int main(int argc, char **argv)
                                       .format = settings->log.format,
                                       .fd = STDERR_FILENO,
                                       .per_second = settings->log.rate});
-    worker = bf_worker_new(settings, &err);
-    code = worker && bf_worker_run(worker, &err) == 0 ? 0 : 1;
-    if (code)
-        bf_log_err(BF_LOG_ERROR, "worker_down", &err);
-    bf_worker_free(worker);
-    return code;
+    return bf_supervise((unsigned int)settings->worker.processes, work,
+                        settings);
 }
