@@ -17,7 +17,7 @@ struct bf_forward {
 
 /*
  * Signs anew on every call, since nonces are for one use. The request's bytes
- * stay valid until the call is freed or cancelled.
+ * stay valid until the call is taken or cancelled.
  */
 struct bf_http_call *bf_forward_send(const struct bf_forward *forward,
                                      const struct bf_run_input *input,

@@ -49,7 +49,7 @@ size_t bf_http_pool_bytes(const struct bf_http_pool *pool);
 
 #define BF_HTTP_SLICES 4
 
-/* The body stays valid until the call is freed or cancelled; the rest is
+/* The body stays valid until the call is taken or cancelled; the rest is
  * copied. */
 struct bf_http_post {
     const char *url;

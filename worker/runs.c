@@ -61,6 +61,8 @@ static void hang_up(struct bf_runs *runs, struct bf_task *task)
 {
     if (task->runner_call)
         bf_runner_pool_cancel(runs->config.runners, bf_take(task->runner_call));
+    if (task->http_call)
+        bf_http_call_cancel(bf_take(task->http_call));
 }
 
 /*
@@ -396,6 +398,27 @@ static int send_to_runner(struct bf_runs *runs, struct bf_task *task,
     return task->runner_call ? 0 : advance(runs, task, &unsent, err);
 }
 
+/*
+ * Waiting for a connection is a part of its time. No line in our log: whether
+ * it started there is the endpoint's to say.
+ */
+static int send_by_http(struct bf_runs *runs, struct bf_task *task,
+                        const struct bf_request *request, struct bf_err *err)
+{
+    const struct bf_forward *forward = &runs->config.forward;
+
+    if (!forward->pool)
+        return bf_err_set(err, BF_ERR_FATAL, "transport", "without HTTP");
+    task->http_call =
+        bf_forward_send(forward, &task->input, request, task, err);
+    if (!task->http_call) {
+        /* No memory, or a URL that is the same for all of them. */
+        err->kind = BF_ERR_FATAL;
+        return -1;
+    }
+    return wake_in(runs, task, (int64_t)task->job.timeout_ms, err);
+}
+
 static int transmit(struct bf_runs *runs, struct bf_task *task,
                     const struct bf_request *request, struct bf_err *err)
 {
@@ -409,10 +432,9 @@ static int transmit(struct bf_runs *runs, struct bf_task *task,
     case BF_BY_RUNNER:
         return send_to_runner(runs, task, request, err);
     case BF_BY_HTTP:
-        break;
+        return send_by_http(runs, task, request, err);
     }
-    return bf_err_set(err, BF_ERR_FATAL, "transport",
-                      "this transport is not built in");
+    return bf_err_set(err, BF_ERR_FATAL, "transport", "there is no such");
 }
 
 static int advance(struct bf_runs *runs, struct bf_task *task,
@@ -448,6 +470,7 @@ static int launch(struct bf_runs *runs, struct bf_task *task,
     const struct bf_backend *backend = route(runs, task);
 
     set_phase(runs, task, BF_TASK_RUNNING);
+    bf_task_start_clock(task);
     task->input = (struct bf_run_input){.job = &task->job,
                                         .block = task->block,
                                         .run_id = task->run_id,
@@ -630,10 +653,17 @@ int bf_runs_take(struct bf_runs *runs, const struct bf_pull *pull,
     return admit(runs, task, err);
 }
 
+static size_t bytes_held(const struct bf_runs *runs)
+{
+    const struct bf_http_pool *pool = runs->config.forward.pool;
+
+    return runs->bytes + (pool ? bf_http_pool_bytes(pool) : 0);
+}
+
 bool bf_runs_has_room(const struct bf_runs *runs)
 {
     return runs->running < runs->config.concurrency &&
-           runs->bytes < runs->config.memory_bytes;
+           bytes_held(runs) < runs->config.memory_bytes;
 }
 
 /* ---- what others say ---- */
@@ -707,7 +737,10 @@ static int due(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
 
     if (task->phase == BF_TASK_WAITING)
         return start(runs, task, err);
-    if (bf_mono_us() - task->started_us >= (int64_t)task->job.timeout_ms * 1000)
+    if (task->http_call)
+        reply = bf_forward_kill(bf_take(task->http_call));
+    else if (bf_mono_us() - task->started_us >=
+             (int64_t)task->job.timeout_ms * 1000)
         reply.kind = BF_REPLY_DEADLINE;
     hang_up(runs, task);
     return advance(runs, task, &reply, err);
@@ -717,19 +750,26 @@ static int run_started(struct bf_runs *runs, struct bf_task *task,
                        struct bf_err *err)
 {
     log_run(runs, task);
-    task->started_at_ms = bf_now_ms();
-    task->started_us = bf_mono_us();
+    bf_task_start_clock(task);
     return wake_in(runs, task, (int64_t)task->job.timeout_ms + RUNNER_LATE_MS,
                    err);
 }
 
-static int runner_answered(struct bf_runs *runs, struct bf_task *task,
-                           const struct bf_reply *reply, struct bf_err *err)
+/* The transport's call is over. */
+static int answered(struct bf_runs *runs, struct bf_task *task,
+                    const struct bf_reply *reply, struct bf_err *err)
 {
+    int rc;
+
     task->runner_call = NULL;
-    task->bytes += reply->body.len;
-    runs->bytes += reply->body.len;
-    return advance(runs, task, reply, err);
+    task->http_call = NULL;
+    rc = advance(runs, task, reply, err);
+    /* Its outputs are a copy; of a try that another follows nothing stays. */
+    if (rc == 0 && task->phase == BF_TASK_ENDING) {
+        task->bytes += reply->body.len;
+        runs->bytes += reply->body.len;
+    }
+    return rc;
 }
 
 static int serve_runners(struct bf_runs *runs, struct bf_err *err)
@@ -744,7 +784,26 @@ static int serve_runners(struct bf_runs *runs, struct bf_err *err)
     while (rc == 0 && bf_runner_pool_take(pool, &event) != BF_RUNNER_QUIET)
         rc = event.news == BF_RUNNER_STARTED
                  ? run_started(runs, event.opaque, err)
-                 : runner_answered(runs, event.opaque, &event.reply, err);
+                 : answered(runs, event.opaque, &event.reply, err);
+    return rc;
+}
+
+static int serve_http(struct bf_runs *runs, struct bf_err *err)
+{
+    struct bf_http_pool *pool = runs->config.forward.pool;
+    struct bf_http_call *call;
+    struct bf_http_done done;
+    int rc;
+
+    if (!pool)
+        return 0;
+    rc = bf_http_pool_serve(pool, err);
+    while (rc == 0 && (call = bf_http_pool_take(pool, &done))) {
+        struct bf_reply reply = bf_forward_reply(&done);
+
+        rc = answered(runs, done.opaque, &reply, err);
+        bf_http_call_free(call);
+    }
     return rc;
 }
 
@@ -753,7 +812,7 @@ int bf_runs_serve(struct bf_runs *runs, struct bf_err *err)
     struct bf_timer *timer;
 
     /* Before the timers: an answer that is there is in time. */
-    if (serve_runners(runs, err))
+    if (serve_runners(runs, err) || serve_http(runs, err))
         return -1;
     while ((timer = bf_timers_due(&runs->timers, bf_mono_ms()))) {
         struct bf_task *task =
@@ -767,11 +826,13 @@ int bf_runs_serve(struct bf_runs *runs, struct bf_err *err)
 
 int bf_runs_wait(const struct bf_runs *runs, int max_ms)
 {
+    const struct bf_runner_pool *runners = runs->config.runners;
+    const struct bf_http_pool *http = runs->config.forward.pool;
     int wait = bf_timers_wait(&runs->timers, bf_mono_ms(), max_ms);
 
-    return runs->config.runners
-               ? bf_runner_pool_wait(runs->config.runners, wait)
-               : wait;
+    if (runners)
+        wait = bf_runner_pool_wait(runners, wait);
+    return http ? bf_http_pool_wait(http, wait) : wait;
 }
 
 void bf_runs_let_go(struct bf_runs *runs)

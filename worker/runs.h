@@ -8,6 +8,7 @@
  */
 
 #include "worker/backend.h"
+#include "worker/forward.h"
 #include "worker/shards.h"
 #include "worker/task.h"
 
@@ -23,6 +24,7 @@ struct bf_runs_config {
     const struct bf_backend *backend; /* where no job says otherwise */
     struct bf_backend_config backend_config;
     struct bf_runner_pool *runners; /* for BF_BY_RUNNER; NULL: not here */
+    struct bf_forward forward;      /* for BF_BY_HTTP; no pool: not here */
     uint32_t nshards;
     size_t concurrency;
     size_t memory_bytes;

@@ -64,7 +64,7 @@ void bf_task_free(struct bf_task *task)
 {
     if (!task)
         return;
-    bf_assert(task->timer.slot == 0 && !task->runner_call);
+    bf_assert(task->timer.slot == 0 && !task->runner_call && !task->http_call);
     drop_outputs(&task->item);
     if (task->run)
         task->run->backend->free(task->run);
@@ -83,6 +83,11 @@ void bf_task_begin(struct bf_task *task)
 
     bf_run_id(&subject, task->run_id);
     task->begun = true;
+    bf_task_start_clock(task);
+}
+
+void bf_task_start_clock(struct bf_task *task)
+{
     task->started_at_ms = bf_now_ms();
     task->started_us = bf_mono_us();
 }

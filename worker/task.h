@@ -48,6 +48,7 @@ struct bf_task {
     struct bf_run_input input;
     struct bf_run *run;
     struct bf_runner_call *runner_call; /* under way; the pool's */
+    struct bf_http_call *http_call;     /* the same */
     char run_id[BF_HEX128_SIZE];
     int64_t started_at_ms, started_us;
     struct bf_lost_run *lost; /* owned */
@@ -77,6 +78,9 @@ void bf_task_begin(struct bf_task *task);
  */
 int bf_task_lost(struct bf_task *task, const char *isolation,
                  struct bf_err *err);
+
+/* Its time runs from now: every try has its own. */
+void bf_task_start_clock(struct bf_task *task);
 
 /* The state entry "started", or its end; borrows from the task. */
 void bf_task_entry(struct bf_task *task, bool tombstone);

@@ -14,16 +14,19 @@
 #include "schemas/check.h"
 #include "schemas/err.h"
 #include "schemas/sign.h"
+#include "worker/answer.h"
 #include "worker/committer.h"
 #include "worker/consumer.h"
 #include "worker/runner_pool.h"
 #include "worker/runs.h"
 #include "worker/shards.h"
+#include "worker/sign_request.h"
 #include "worker/slot.h"
 
 #define REPORT_EVERY_MS 10000 /* one line that says how it goes */
 #define LEAVE_MS 5000         /* for the group to let us go */
 #define START_MS 10000        /* for the first answer of a broker */
+#define CONNECT_MS 10000      /* to an endpoint, within a run's time */
 #define READER_BYTES (1U << 20)
 #define MAX_PULLS 256 /* records between two looks at the rest */
 
@@ -41,6 +44,7 @@ struct bf_worker {
     struct bf_shards *shards;
     struct bf_runs *runs;
     struct bf_runner_pool *runners; /* NULL: no local backend */
+    struct bf_http_pool *http;      /* NULL: no http backend */
     int epoll_fd;
     int signal_fd;
     int log_fd;
@@ -222,15 +226,40 @@ static int start_runners(struct bf_worker *w, struct bf_err *err)
     return watch(w, bf_runner_pool_fd(w->runners), err);
 }
 
+static int open_http(struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+    const struct bf_signer *signer = bf_keyring_signer(w->keys, BF_PURPOSE_RUN);
+    struct bf_http_config config = {
+        .max_connections = (size_t)s->http.max_connections,
+        .max_reply_bytes = BF_MAX_ANSWER,
+        .connect_timeout_ms = CONNECT_MS,
+    };
+
+    if (s->worker.backend != BF_BACKEND_HTTP)
+        return 0;
+    if (bf_sign_request_check(s->http.url, signer, err))
+        return -1;
+    w->http = bf_http_pool_new(&config, err);
+    if (!w->http)
+        return -1;
+    bf_log_info("http_up", bf_kv_int("connections", s->http.max_connections),
+                bf_kv_bool("signed", signer));
+    return watch(w, bf_http_pool_fd(w->http), err);
+}
+
 /* As many as the backend has use for: the rest is better left in Kafka. */
 static size_t concurrency(const struct bf_settings *s)
 {
     int64_t max = s->worker.concurrency;
-    int64_t of_use = 2 * s->local.runners * s->local.slots;
+    int64_t of_use = max;
 
-    return (size_t)(s->worker.backend == BF_BACKEND_LOCAL && of_use < max
-                        ? of_use
-                        : max);
+    if (s->worker.backend == BF_BACKEND_LOCAL)
+        of_use = 2 * s->local.runners * s->local.slots;
+    /* A run's time passes while it waits for a connection: none waits. */
+    if (s->worker.backend == BF_BACKEND_HTTP)
+        of_use = s->http.max_connections;
+    return (size_t)(of_use < max ? of_use : max);
 }
 
 static int create_runs(struct bf_worker *w, struct bf_err *err)
@@ -253,6 +282,8 @@ static int create_runs(struct bf_worker *w, struct bf_err *err)
                            .workspaces = s->local.trusted_workspaces.items,
                            .stdout_bytes = s->local.stdout_bytes},
         .runners = w->runners,
+        .forward = {.pool = w->http,
+                    .signer = bf_keyring_signer(w->keys, BF_PURPOSE_RUN)},
         .nshards = w->nshards,
         .concurrency = concurrency(s),
         .memory_bytes = s->worker.memory_bytes / 2,
@@ -297,7 +328,7 @@ static int build(struct bf_worker *w, struct bf_err *err)
                    open_reader(w, err) || open_consumer(w, err) ||
                    start_committer(w, err) || create_shards(w, err) ||
                    open_run_log(w, err) || start_runners(w, err) ||
-                   create_runs(w, err) ||
+                   open_http(w, err) || create_runs(w, err) ||
                    watch(w, bf_consumer_fd(w->consumer), err) ||
                    watch(w, bf_committer_fd(w->committer), err) ||
                    bf_consumer_subscribe(
@@ -411,6 +442,7 @@ void bf_worker_free(struct bf_worker *worker)
         stop_committer(worker);
     bf_runs_free(worker->runs);
     bf_runner_pool_free(worker->runners);
+    bf_http_pool_free(worker->http);
     bf_shards_free(worker->shards);
     bf_committer_free(worker->committer);
     bf_consumer_free(worker->consumer, LEAVE_MS);

@@ -2,6 +2,7 @@
 
 static const struct bf_backend *const backends[] = {
     &bf_backend_noop,
+    &bf_backend_http,
     &bf_backend_local,
 };
 
