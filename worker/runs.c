@@ -835,22 +835,26 @@ int bf_runs_wait(const struct bf_runs *runs, int max_ms)
     return http ? bf_http_pool_wait(http, wait) : wait;
 }
 
+/* Not begun, and not to be begun any more; or of no use to anybody. */
+static bool must_go(const struct bf_runs *runs, const struct bf_task *task)
+{
+    const struct bf_shards *shards = runs->config.shards;
+    const struct bf_item *item = &task->item;
+
+    if (task->phase == BF_TASK_WAITING &&
+        bf_shards_draining(shards, item->shard))
+        return true;
+    return (task->phase == BF_TASK_WAITING || task->phase == BF_TASK_RUNNING) &&
+           !bf_shards_owns(shards, item->shard, item->epoch);
+}
+
 void bf_runs_let_go(struct bf_runs *runs)
 {
     struct bf_task *next;
 
     for (struct bf_task *task = runs->tasks; task; task = next) {
-        const struct bf_item *item = &task->item;
-
         next = task->next;
-        if (task->phase == BF_TASK_WAITING &&
-            bf_shards_draining(runs->config.shards, item->shard))
-            drop(runs, task);
-        else if (task->phase == BF_TASK_RUNNING &&
-                 !bf_shards_owns(runs->config.shards, item->shard, item->epoch))
-            drop(runs, task);
-        else if (task->phase == BF_TASK_WAITING &&
-                 !bf_shards_owns(runs->config.shards, item->shard, item->epoch))
+        if (must_go(runs, task))
             drop(runs, task);
     }
 }

@@ -438,6 +438,10 @@ void bf_worker_free(struct bf_worker *worker)
         return;
     if (worker->runs)
         bf_runs_kill_all(worker->runs);
+    /* Nobody looks after them from here on: they must not keep us awake. */
+    if (worker->runners)
+        epoll_ctl(worker->epoll_fd, EPOLL_CTL_DEL,
+                  bf_runner_pool_fd(worker->runners), NULL);
     if (worker->committer)
         stop_committer(worker);
     bf_runs_free(worker->runs);

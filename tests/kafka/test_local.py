@@ -322,6 +322,28 @@ class DeathTest(LocalCase):
         self.assertEqual(len(runners_of(worker)), 2)
         self.assertEqual(worker.stop(), 0)
 
+    def test_a_runner_hangs(self) -> None:
+        worker = self.worker(local__runners=1)
+        self.submit([self.job("late", SLEEP, {"s": 30}, timeout_ms=1000)])
+        self.running(1)
+        [runner] = runners_of(worker)
+        os.kill(runner, signal.SIGSTOP)
+        # Who is given to it meanwhile may have run, for all that we know.
+        self.submit([self.job("next", ECHO, {"a": 1}, max_attempts=2)])
+        found = self.ends(2)
+        end, rec = found["late"]
+        self.assertEqual(
+            (end.outcome, end.reason, end.delivery), ("timed_out", "deadline", "ran")
+        )
+        self.assertIn("did not end it", rec.text("bf_report"))
+        [row] = self.usage("late")
+        self.assertTrue(row["billable"])
+        self.assertGreaterEqual(float(row["duration_seconds"]), 3.0)
+        end, _ = found["next"]
+        self.assertEqual((end.outcome, end.subject.attempt), ("succeeded", 2))
+        self.judge()
+        self.assertEqual(len(events(worker, "runner_killed")), 1)
+
     def test_a_worker_that_stops_sees_its_runs_through(self) -> None:
         worker = self.worker(local__slots=4)
         self.submit(self.job(f"j{n}", SLEEP, {"s": 3}) for n in range(8))

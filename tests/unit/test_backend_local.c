@@ -123,7 +123,7 @@ static void a_large_block_is_sent_when_it_is_unknown(void **unused)
     (void)unused;
     /* White space is no part of a block's code, but of its size. */
     bf_buf_adds(&block, block_text, &err);
-    while (block.len <= 32768)
+    while (block.len <= 16384)
         bf_buf_adds(&block, "                                ", &err);
     set_up(&f, block.data);
     assert_slice(ask(&f),
