@@ -14,6 +14,8 @@
 
 #define BACKOFF_MS 100 /* before the second try of what did not run */
 #define MAX_BACKOFF_MS 5000
+/* What is due and finds no room asks again after this long. */
+#define TURN_MS 20
 /* A runner keeps deadlines itself; this is how much later we lose patience. */
 #define RUNNER_LATE_MS 2000
 
@@ -23,6 +25,7 @@ struct bf_runs {
     struct bf_timers timers;
     void *claims;   /* tsearch tree of the tasks whose ids must not repeat */
     size_t running; /* STARTING and RUNNING */
+    int64_t crowded_until_ms;
     size_t count;
     size_t bytes;
     struct bf_runs_count total;
@@ -663,6 +666,7 @@ static size_t bytes_held(const struct bf_runs *runs)
 bool bf_runs_has_room(const struct bf_runs *runs)
 {
     return runs->running < runs->config.concurrency &&
+           bf_mono_ms() >= runs->crowded_until_ms &&
            bytes_held(runs) < runs->config.memory_bytes;
 }
 
@@ -731,12 +735,23 @@ int bf_runs_answered(struct bf_runs *runs, struct bf_item *item,
     return launch(runs, task, err);
 }
 
+/* Those that wait come before new ones, and keep to the same limit. */
+static int waited(struct bf_runs *runs, struct bf_task *task,
+                  struct bf_err *err)
+{
+    if (runs->running < runs->config.concurrency ||
+        bf_now_ms() >= task->job.expires_at_ms)
+        return start(runs, task, err);
+    runs->crowded_until_ms = bf_mono_ms() + 2 * TURN_MS;
+    return wake_in(runs, task, TURN_MS, err);
+}
+
 static int due(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
 {
     struct bf_reply reply = {.kind = BF_REPLY_OK};
 
     if (task->phase == BF_TASK_WAITING)
-        return start(runs, task, err);
+        return waited(runs, task, err);
     if (task->http_call)
         reply = bf_forward_kill(bf_take(task->http_call));
     else if (bf_mono_us() - task->started_us >=

@@ -322,13 +322,13 @@ static int build(struct bf_worker *w, struct bf_err *err)
 
     return open_loop(w, err) ||
                    bf_topics_init(&w->topics, s->topics.prefix, err) ||
-                   load_keys(w, err) ||
+                   load_keys(w, err) || open_http(w, err) ||
                    bf_slot_take(s->run_dir, s->kafka.group, s->instance,
                                 (unsigned int)s->worker.slots, &w->slot, err) ||
                    open_reader(w, err) || open_consumer(w, err) ||
                    start_committer(w, err) || create_shards(w, err) ||
                    open_run_log(w, err) || start_runners(w, err) ||
-                   open_http(w, err) || create_runs(w, err) ||
+                   create_runs(w, err) ||
                    watch(w, bf_consumer_fd(w->consumer), err) ||
                    watch(w, bf_committer_fd(w->committer), err) ||
                    bf_consumer_subscribe(

@@ -11,8 +11,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "providers"))
 
 from block_server import BlockServer, trusted_run_keys
-from fleet import Fleet, bfwire, now_ms
-from harness import Cluster, Proc, wait_until
+from fleet import BIN, Fleet, Keys, bfwire, now_ms
+from harness import Cluster, Proc, Procs, wait_until
 from oracle import Oracle
 
 SHARDS = 4
@@ -249,11 +249,39 @@ class WorkerTest(HttpCase):
         self.assertEqual((end.outcome, end.subject.attempt), ("succeeded", 1))
         self.judge(killed=self.started()[:1])
 
+    def test_tries_again_no_more_than_fit_at_once(self) -> None:
+        self.server.rule("status", status=429, retry_after=1, count=40)
+        self.server.rule("delay", seconds=0.25)
+        # One that waited for a connection would meet its deadline there.
+        self.fleet.started(self.worker("worker", http__max_connections=4))
+        self.fleet.submit(
+            self.fleet.job("ws", f"job-{n}", timeout_ms=1000) for n in range(40)
+        )
+        ends = [end for end, _ in self.ends(40).values()]
+        self.assertEqual(
+            {(e.outcome, e.subject.attempt) for e in ends}, {("succeeded", 1)}
+        )
+        self.judge()
+
+
+class UnsignedTest(unittest.TestCase):
     def test_runs_leave_the_machine_only_signed(self) -> None:
-        for key in self.fleet.keys.folder.glob("run.*.key"):
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        keys = Keys(folder / "keys").folder
+        for key in keys.glob("run.*.key"):
             key.unlink()
-        worker = self.worker("unsigned", http__url="http://192.0.2.1/run")
-        self.assertEqual(worker.wait(20), 1)
+        # It is said before any broker is asked: there is none.
+        flags = {
+            "kafka.brokers": "127.0.0.1:1",
+            "keys.dir": keys,
+            "run_dir": folder / "run",
+            "worker.backend": "http",
+            "http.url": "http://192.0.2.1/run",
+        }
+        argv = [str(BIN / "blockfleet-worker")]
+        argv += [f"--{name}={value}" for name, value in flags.items()]
+        worker = self.enterContext(Procs(folder / "logs")).start("worker", argv)
+        self.assertEqual(worker.wait(10), 1)
         self.assertIn("unsigned", worker.log_text())
 
 
