@@ -52,7 +52,7 @@ struct bf_consumer *bf_consumer_new(rd_kafka_conf_t *conf,
         rd_kafka_new(RD_KAFKA_CONSUMER, conf, reason, sizeof(reason));
     if (consumer->fd < 0 || !consumer->rk) {
         bf_err_set(err, BF_ERR_FATAL, "consumer", "%s",
-                   consumer->rk ? strerror(errno) : reason);
+                   consumer->rk ? strerrorname_np(errno) : reason);
         if (!consumer->rk)
             rd_kafka_conf_destroy(conf);
         bf_consumer_free(consumer, 0);

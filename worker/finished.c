@@ -168,6 +168,7 @@ static int append(struct bf_finished *finished, uint64_t number,
     if (2 * (finished->used + nids) > finished->places &&
         rebuild(finished, 2 * (finished->used + nids), err))
         return -1;
+    bf_assert(segment->ids);
     memcpy(segment->ids + segment->nids * ID, ids, nids * ID);
     segment->nids += nids;
     finished->count += nids;

@@ -23,6 +23,7 @@ struct bf_runs {
     struct bf_runs_config config;
     struct bf_task *tasks; /* doubly linked */
     struct bf_timers timers;
+    struct bf_order order; /* whose turn it is, by order key */
     void *claims;   /* tsearch tree of the tasks whose ids must not repeat */
     size_t running; /* STARTING and RUNNING */
     int64_t crowded_until_ms;
@@ -83,9 +84,29 @@ static int compare_claims(const void *a, const void *b)
     return (x->epoch > y->epoch) - (x->epoch < y->epoch);
 }
 
+/*
+ * Whoever waited behind this one may start, now that the outcome is committed:
+ * earlier, and a worker's death could run the two in the wrong order.
+ */
+static void pass_turn(struct bf_runs *runs, struct bf_task *task)
+{
+    struct bf_order_node *turn = bf_order_leave(&runs->order, &task->turn);
+    struct bf_task *next;
+    int64_t wait;
+
+    if (!turn)
+        return;
+    next = (struct bf_task *)((char *)turn - offsetof(struct bf_task, turn));
+    wait = next->job.not_before_ms - bf_now_ms();
+    bf_assert(bf_timers_set(&runs->timers, &next->timer,
+                            bf_mono_ms() + (wait > 0 ? wait : 0),
+                            &(struct bf_err){0}) == 0);
+}
+
 /* The task is over, one way or the other. */
 static void drop(struct bf_runs *runs, struct bf_task *task)
 {
+    pass_turn(runs, task);
     if (task->prev)
         task->prev->next = task->next;
     else
@@ -511,15 +532,33 @@ static int start(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
     return 0;
 }
 
+/* 1: it may go on; 0: pass_turn() will wake it; -1: RETRY. */
+static int take_turn(struct bf_runs *runs, struct bf_task *task,
+                     struct bf_err *err)
+{
+    task->turn = (struct bf_order_node){.workspace = task->job.workspace,
+                                        .key = task->job.order_key,
+                                        .lane = task->item.lane,
+                                        .epoch = task->item.epoch};
+    set_phase(runs, task, BF_TASK_WAITING);
+    return bf_order_enter(&runs->order, &task->turn, err);
+}
+
 static int begin(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
 {
     const struct bf_started *started =
         bf_shards_started(runs->config.shards, task->item.shard,
                           task->item.lane, task->source.offset);
     int64_t wait = task->job.not_before_ms - bf_now_ms();
+    int turn;
 
     if (started)
         return finish_unknown(runs, task, started, err);
+    if (task->job.order_key.ptr) {
+        turn = take_turn(runs, task, err);
+        if (turn <= 0)
+            return turn;
+    }
     if (wait <= 0)
         return start(runs, task, err);
     set_phase(runs, task, BF_TASK_WAITING);

@@ -40,7 +40,7 @@ static bool start(struct child *child)
         sigset_t none;
 
         sigemptyset(&none);
-        sigprocmask(SIG_SETMASK, &none, NULL);
+        pthread_sigmask(SIG_SETMASK, &none, NULL);
         prctl(PR_SET_PDEATHSIG, SIGTERM);
         /* It may have died before that. */
         if (getppid() != parent)
@@ -156,7 +156,7 @@ int bf_supervise(unsigned int n, bf_work_fn *work, void *arg)
     sigaddset(&signals, SIGTERM);
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGCHLD);
-    sigprocmask(SIG_BLOCK, &signals, NULL);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
     code = watch(&s, &signals);
     free(s.children);
     return code;

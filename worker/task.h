@@ -10,6 +10,7 @@
 #include "worker/admit.h"
 #include "worker/backend.h"
 #include "worker/item.h"
+#include "worker/order.h"
 #include "worker/timers.h"
 
 enum bf_task_phase {
@@ -31,6 +32,7 @@ struct bf_task {
     struct bf_item item; /* first */
     struct bf_task *prev, *next;
     struct bf_timer timer;
+    struct bf_order_node turn; /* in its order key's queue, if it has one */
     enum bf_task_phase phase;
     bool begun;   /* a run was begun: run_id and started_at_ms are set */
     bool minimal; /* its outputs are already the smallest there are */

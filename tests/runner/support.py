@@ -3,9 +3,11 @@ nothing outlives a run."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import itertools
 import json
+import os
 import sys
 import threading
 import time
@@ -46,6 +48,13 @@ def needs(*modules: str) -> Callable[[Any], Any]:
     return unittest.skipIf(bool(missing), f"not installed: {', '.join(missing)}")
 
 
+def reaped(pid: int) -> bool:
+    """Is it dead? Orphans that we adopted are ours to bury, too."""
+    with contextlib.suppress(ChildProcessError):
+        return os.waitpid(pid, os.WNOHANG)[0] == pid
+    return True
+
+
 class RunnerTest(unittest.TestCase):
     """Talks to one runner per class; a test that spoils it starts its own."""
 
@@ -64,7 +73,7 @@ class RunnerTest(unittest.TestCase):
     def _stop(cls) -> None:
         status = cls.runner.close()
         assert status == 0, f"the runner exited with {status}"
-        left = procs.children(threading.get_native_id())
+        left = [p for p in procs.children(threading.get_native_id()) if not reaped(p)]
         assert not left, f"left behind: {left}"
 
     def tearDown(self) -> None:

@@ -1,0 +1,55 @@
+"""Jobs of one order key run one at a time, in log order."""
+
+import shutil
+import tempfile
+import unittest
+from collections import defaultdict
+from pathlib import Path
+
+from fleet import Fleet
+from harness import Cluster, wait_until
+from oracle import Oracle
+
+SHARDS = 4
+KEYS = 5
+JOBS = 200
+
+
+class OrderTest(unittest.TestCase):
+    def test_one_at_a_time_in_log_order(self) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="blockfleet-order-"))
+        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
+        cluster = self.enterContext(Cluster())
+        fleet = Fleet(cluster, folder, shards=SHARDS)
+        self.enterContext(fleet.procs)
+        fleet.init_topics()
+        fleet.submit(
+            fleet.job("w", f"j-{n}", order_key=f"k-{n % KEYS}".encode())
+            for n in range(JOBS)
+        )
+        victim = fleet.worker("victim", noop__delay="20ms")
+        (log,) = fleet.run_logs
+        wait_until(lambda: len(log.read_text().splitlines()) > 30, 30, "some runs")
+        victim.kill9()
+        heir = fleet.worker("heir", noop__delay="20ms")
+        oracle = Oracle(cluster.bootstrap, keys=fleet.keys.trusted(), shards=SHARDS)
+        oracle.collect(lambda seen: len(seen.of("results")) >= JOBS, 60)
+        heir.stop()
+        verdict = oracle.judge(fleet.run_logs, [log])
+        self.assertTrue(verdict.ok, verdict)
+        lanes = defaultdict(list)
+        for rec in oracle.evidence.of("results"):
+            number = int(rec.text("bf_job").removeprefix("j-"))
+            start = int(rec.text("bf_started_at_ms"))
+            end = int(rec.text("bf_ended_at_ms"))
+            lanes[number % KEYS].append((start, end, number))
+        for runs in lanes.values():
+            runs.sort()
+            numbers = [number for _, _, number in runs]
+            self.assertEqual(numbers, sorted(numbers))
+            for (_, end, _), (start, _, _) in zip(runs, runs[1:], strict=False):
+                self.assertLessEqual(end, start)
+
+
+if __name__ == "__main__":
+    unittest.main()
