@@ -65,6 +65,29 @@ static const struct bf_flag submit_flags[] = {
     {"timeout", 0, false, "SECONDS", "wait no longer than that"},
 };
 
+static const struct bf_flag video_flags[] = {
+    WORKSPACE,
+    {"code", 'c', false, "FILE", "Python with the function to run"},
+    {"function", 0, false, "NAME", "its name, if not run"},
+    {"init", 0, false, "FILE", "Python that runs once per process"},
+    {"init-function", 0, false, "NAME", "its function, if not init"},
+    {"import", 0, true, "LINE", "an import statement of the block"},
+    {"block-type", 0, false, "NAME", "what the block is called in usage"},
+    {"set", 's', true, "NAME=VALUE", "one more input; JSON, else a string"},
+    {"fps", 0, false, "N", "frames a second to take, if not all; 5 or 1/2"},
+    {"max-frames", 0, false, "N", "no more than the first N of them"},
+    {"batch", 0, false, "ID", "instead of one that follows from all this"},
+    {"out", 'o', false, "DIR", "folder for the results; waits for them"},
+    {"execution", 0, false, "MODE", "at_least_once or at_most_once"},
+    {"timeout-ms", 0, false, "N", "deadline of one run"},
+    {"max-attempts", 0, false, "N", "runs, when an earlier one may have run"},
+    {"backend", 0, false, "NAME", "where it is to run"},
+    {"lane", 0, false, "LANE", "jobs or batch"},
+    {"label", 'l', true, "NAME=VALUE", "returned with the results"},
+    {"wait", 0, false, NULL, "for all results, and write them to --out"},
+    {"timeout", 0, false, "SECONDS", "wait no longer than that"},
+};
+
 static const struct bf_flag status_flags[] = {
     WORKSPACE,
     {"code", 'c', false, "FILE", "the block, to show the line that raised"},
@@ -178,6 +201,27 @@ static const struct bf_command commands[] = {
         .options = FLAGS(submit_flags),
         .exits = UNREACHABLE | REFUSED | ENDED,
         .run = bf_cmd_submit,
+    },
+    {
+        .name = "video",
+        .words = "FILE",
+        .summary = "run a block over every frame of a video",
+        .help =
+            "ffmpeg takes the video apart; every frame is a job whose "
+            "function\n"
+            "gets image (a WorkflowImageData) and frame (its number, from 0).\n"
+            "The jobs' ids follow from the file, the block and the rate: the\n"
+            "same command again goes on where it was, and runs nothing twice.\n"
+            "With --wait, the results are written to a folder (--out, or one\n"
+            "named as the batch): results.ndjson in the order of frames, and\n"
+            "if the block returns an image, frames/, video.mp4 and "
+            "contact.jpg\n"
+            "(frames without one are red); then a summary is printed.",
+        .options = FLAGS(video_flags),
+        .min_words = 1,
+        .max_words = 1,
+        .exits = UNREACHABLE | REFUSED | ENDED,
+        .run = bf_cmd_video,
     },
     {
         .name = "status",

@@ -19,6 +19,7 @@ bf_cmd_fn bf_cmd_submit;
 bf_cmd_fn bf_cmd_topics_init;
 bf_cmd_fn bf_cmd_topics_show;
 bf_cmd_fn bf_cmd_version;
+bf_cmd_fn bf_cmd_video;
 bf_cmd_fn bf_cmd_wait;
 
 #endif

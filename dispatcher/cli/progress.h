@@ -2,10 +2,12 @@
 #define BF_DISPATCHER_CLI_PROGRESS_H
 
 /*
- * One line on a terminal that shows how far something is. Quiet when
- * cli->progress is off; redraws at most ten times a second.
+ * One line on a terminal that shows how far something is; redraws at most ten
+ * times a second. Quiet when cli->progress is off, or a plain line now and
+ * then.
  */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct bf_cli;
@@ -16,6 +18,7 @@ struct bf_progress {
     uint64_t total;   /* 0: unknown */
     int64_t began_ms;
     int64_t drawn_ms;
+    bool plain; /* no terminal: a line every few seconds; not with --json */
 };
 
 void bf_progress_init(struct bf_progress *progress, struct bf_cli *cli,

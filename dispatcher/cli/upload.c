@@ -71,12 +71,29 @@ static int keep_line(struct bf_part *part, struct bf_err *err)
     return 0;
 }
 
-int bf_part_next(struct bf_part *part, FILE *file, struct bf_err *err)
+void bf_part_clear(struct bf_part *part)
 {
     if (part->bytes.len > 0)
         part->index++;
     bf_buf_clear(&part->bytes);
     part->nlines = 0;
+}
+
+int bf_part_put(struct bf_part *part, uint64_t number, struct bf_slice line,
+                struct bf_err *err)
+{
+    bf_assert(part->nlines < BF_PART_LINES);
+    if (bf_buf_reserve(&part->bytes, line.len + 1, err))
+        return -1;
+    bf_buf_add(&part->bytes, line.ptr, line.len, NULL);
+    bf_buf_adds(&part->bytes, "\n", NULL);
+    part->numbers[part->nlines++] = number;
+    return 0;
+}
+
+int bf_part_next(struct bf_part *part, FILE *file, struct bf_err *err)
+{
+    bf_part_clear(part);
     for (;;) {
         int got = part->spare_len > 0 ? 1 : read_line(part, file, err);
 

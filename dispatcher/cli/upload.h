@@ -41,6 +41,16 @@ void bf_part_release(struct bf_part *part);
  */
 int bf_part_next(struct bf_part *part, FILE *file, struct bf_err *err);
 
+/* Empty it for the next one, after this was sent. */
+void bf_part_clear(struct bf_part *part);
+
+/*
+ * Add one line of our own making, without its newline. number: what answers
+ * are to call it. The caller sends the part before it is full.
+ */
+int bf_part_put(struct bf_part *part, uint64_t number, struct bf_slice line,
+                struct bf_err *err);
+
 /* An answer to one line. Strings are borrowed for the call. */
 struct bf_answer {
     uint64_t number; /* of its line */

@@ -1,0 +1,520 @@
+/* blockfleet video: a block over every frame of a video. */
+
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+
+#include "config/clock.h"
+#include "dispatcher/cli/client.h"
+#include "dispatcher/cli/commands.h"
+#include "dispatcher/cli/jobs.h"
+#include "dispatcher/cli/jpegs.h"
+#include "dispatcher/cli/progress.h"
+#include "dispatcher/cli/upload.h"
+#include "dispatcher/cli/video_report.h"
+#include "schemas/err.h"
+
+#define FOR_EVER_S UINT64_C(604800) /* a week */
+#define ASK_MS 60000
+#define PAGE_MS 120000
+#define TRIES 8
+#define PAGE "200"
+#define POLL_MS 200
+#define REFUSALS_SHOWN 5
+/* Small parts: workers begin while the rest of the video is taken apart. */
+#define PART_LINES 32
+#define PART_BYTES (4U << 20)
+
+/* One run of the command. */
+struct task {
+    struct bf_cli *cli;
+    struct bf_client *client; /* borrowed */
+    const char *workspace;    /* borrowed */
+    const char *path;         /* borrowed */
+    struct bf_video_job video;
+    struct bf_video_out out;
+    struct bf_buf code; /* of the block */
+    bool waits;
+    uint64_t limit; /* frames at most */
+    uint64_t frames;
+    uint64_t accepted;
+    uint64_t refused;
+    int64_t until_ms; /* bf_mono_ms() */
+};
+
+static void task_release(struct task *task)
+{
+    bf_video_job_release(&task->video);
+    bf_video_out_release(&task->out);
+    bf_buf_release(&task->code);
+}
+
+/* ---- asking the dispatcher ----------------------------------------------- */
+
+static int get(struct task *task, const struct bf_buf *path,
+               struct bf_client_reply *reply, struct bf_err *err)
+{
+    const struct bf_client_request request = {
+        .method = "GET",
+        .path = path->data,
+        .timeout_ms = PAGE_MS,
+        .tries = TRIES,
+    };
+
+    return bf_client_send(task->client, &request, reply, err);
+}
+
+/* New reference; a JSON object. */
+static json_t *get_object(struct task *task, const struct bf_buf *path,
+                          unsigned *ret_status, struct bf_err *err)
+{
+    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
+    int failed = get(task, path, &reply, err);
+    json_t *doc;
+
+    if (ret_status)
+        *ret_status = reply.status;
+    if (failed)
+        return NULL;
+    doc = json_loadb(reply.body.data ? reply.body.data : "", reply.body.len, 0,
+                     NULL);
+    if (!json_is_object(doc)) {
+        json_decref(doc);
+        bf_err_set(err, BF_ERR_REJECT, "refused",
+                   "the dispatcher's answer is not a JSON object");
+        return NULL;
+    }
+    return doc;
+}
+
+struct counts {
+    uint64_t total, ended;
+};
+
+static uint64_t number_of(const json_t *doc, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(doc, name));
+
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+/* How far the batch is; all 0 when there is none. */
+static int ask_batch(struct task *task, struct counts *ret, struct bf_err *err)
+{
+    bf_autobuf struct bf_buf path = BF_BUF_INIT(1024);
+    json_auto_t *doc = NULL;
+    unsigned status = 0;
+    uint64_t open;
+
+    if (bf_buf_adds(&path, "/v1/batches", err) ||
+        bf_client_segment(&path, task->video.batch, err) ||
+        bf_client_query(&path, "workspace", task->workspace, err))
+        return -1;
+    doc = get_object(task, &path, &status, err);
+    if (!doc && status != 404)
+        return -1;
+    open = number_of(doc, "waiting") + number_of(doc, "running");
+    ret->total = number_of(doc, "total");
+    ret->ended = ret->total > open ? ret->total - open : 0;
+    return 0;
+}
+
+/* ---- results ------------------------------------------------------------- */
+
+/* A result too large for a page comes by itself. */
+static int complete(struct task *task, json_t *doc, struct bf_err *err)
+{
+    const char *id = json_string_value(json_object_get(doc, "job"));
+    bf_autofree char *text = NULL;
+    size_t size = 0;
+    int64_t bytes;
+    FILE *sink;
+    int failed;
+
+    if (!id || !json_is_string(json_object_get(doc, "result_url")))
+        return 0;
+    sink = open_memstream(&text, &size);
+    if (!sink)
+        return bf_err_oom(err);
+    failed =
+        bf_jobs_result(task->client, task->workspace, id, sink, &bytes, err);
+    if (fclose(sink) != 0 && !failed)
+        failed = bf_err_oom(err);
+    if (failed)
+        return -1;
+    if (json_object_set_new(doc, "result", json_stringn(text, size)) == 0)
+        json_object_del(doc, "result_url");
+    return 0;
+}
+
+static int take_line(struct task *task, struct bf_slice line,
+                     struct bf_err *err)
+{
+    json_auto_t *doc = json_loadb(line.ptr, line.len, JSON_ALLOW_NUL, NULL);
+
+    if (!json_is_object(doc))
+        return bf_err_set(err, BF_ERR_REJECT, "refused",
+                          "a result of the dispatcher is not a JSON object");
+    if (!bf_video_out_wants(&task->out, doc, task->limit))
+        return 0;
+    if (complete(task, doc, err))
+        return -1;
+    return bf_video_out_take(&task->out, doc, task->limit, err);
+}
+
+static int take_page(struct task *task, struct bf_slice page,
+                     struct bf_err *err)
+{
+    while (page.len > 0) {
+        const char *end = memchr(page.ptr, '\n', page.len);
+        size_t len = end ? (size_t)(end - page.ptr) : page.len;
+
+        if (len > 0 && take_line(task, (struct bf_slice){page.ptr, len}, err))
+            return -1;
+        len += end != NULL;
+        page = (struct bf_slice){page.ptr + len, page.len - len};
+    }
+    return 0;
+}
+
+static int page_path(const struct task *task, const char *cursor,
+                     struct bf_buf *path, struct bf_err *err)
+{
+    bf_buf_clear(path);
+    if (bf_buf_adds(path, "/v1/results", err) ||
+        bf_client_query(path, "workspace", task->workspace, err) ||
+        bf_client_query(path, "batch", task->video.batch, err) ||
+        bf_client_query(path, "cursor", cursor[0] ? cursor : NULL, err))
+        return -1;
+    return bf_client_query(path, "limit", PAGE, err);
+}
+
+/* All results of the batch that there are and that we do not have. */
+static int gather(struct task *task, struct bf_err *err)
+{
+    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
+    bf_autobuf struct bf_buf path = BF_BUF_INIT(1024);
+    struct bf_progress progress;
+
+    bf_progress_init(&progress, task->cli, "fetching  ", task->frames);
+    do {
+        if (page_path(task, reply.cursor, &path, err) ||
+            get(task, &path, &reply, err) ||
+            take_page(task, bf_buf_slice(&reply.body), err)) {
+            bf_progress_end(&progress);
+            return -1;
+        }
+        bf_progress_set(&progress, task->out.results, "");
+    } while (reply.cursor[0]);
+    bf_progress_end(&progress);
+    return 0;
+}
+
+/* ---- sending ------------------------------------------------------------- */
+
+static int on_answer(void *arg, const struct bf_answer *answer,
+                     struct bf_err *err)
+{
+    struct task *task = arg;
+
+    (void)err;
+    if (answer->accepted)
+        task->accepted++;
+    else if (task->refused++ < REFUSALS_SHOWN)
+        bf_cli_say(task->cli, "frame %" PRIu64 ": refused: %s", answer->number,
+                   answer->problem);
+    return 0;
+}
+
+static int flush(struct task *task, struct bf_part *part, struct bf_err *err)
+{
+    if (part->nlines == 0)
+        return 0;
+    if (bf_part_send(task->client, part, NULL, on_answer, task, err))
+        return -1;
+    bf_part_clear(part);
+    return 0;
+}
+
+static int send_frame(struct task *task, struct bf_part *part,
+                      struct bf_slice jpeg, struct bf_err *err)
+{
+    bf_autobuf struct bf_buf line = BF_BUF_INIT(BF_PART_BYTES);
+    uint64_t frame = task->frames;
+
+    if (frame >= BF_VIDEO_FRAMES)
+        return bf_err_set(err, BF_ERR_REJECT, "local",
+                          "more than %u frames: send it in pieces, see "
+                          "--max-frames and --fps",
+                          BF_VIDEO_FRAMES);
+    if (jpeg.len > BF_VIDEO_JPEG)
+        return bf_err_set(err, BF_ERR_REJECT, "local",
+                          "frame %" PRIu64 " is larger than %u bytes", frame,
+                          BF_VIDEO_JPEG);
+    task->frames++;
+    if (bf_video_out_has(&task->out, frame))
+        return 0; /* ended in an earlier run of this command */
+    if (bf_video_job_line(&task->video, frame, jpeg, &line, err) ||
+        bf_part_put(part, frame, bf_buf_slice(&line), err))
+        return -1;
+    if (part->nlines < PART_LINES && part->bytes.len < PART_BYTES)
+        return 0;
+    return flush(task, part, err);
+}
+
+/* One piece of ffmpeg's output. 1: there may be more, 0: its end. */
+static int send_some(struct task *task, int fd, struct bf_jpegs *jpegs,
+                     struct bf_part *part, struct bf_err *err)
+{
+    char chunk[BF_JPEGS_READ];
+    ssize_t got = read(fd, chunk, sizeof(chunk));
+    struct bf_slice jpeg;
+    int status;
+
+    if (got < 0)
+        return errno == EINTR ? 1 : bf_cli_errno(err, "read from", "ffmpeg");
+    if (got == 0)
+        return 0;
+    if (bf_jpegs_add(jpegs, (struct bf_slice){chunk, (size_t)got}, err))
+        return bf_err_prefix(err, "frame %" PRIu64, task->frames);
+    while ((status = bf_jpegs_next(jpegs, &jpeg, err)) > 0) {
+        if (send_frame(task, part, jpeg, err))
+            return -1;
+    }
+    return status < 0 ? -1 : 1;
+}
+
+static int send_all(struct task *task, struct bf_ffmpeg *ffmpeg,
+                    struct bf_progress *progress, struct bf_err *err)
+{
+    bf_autojpegs struct bf_jpegs jpegs;
+    bf_autopart struct bf_part part = {0};
+    char note[48];
+    int status;
+
+    bf_jpegs_init(&jpegs, BF_VIDEO_JPEG);
+    if (bf_part_init(&part, err))
+        return -1;
+    while ((status = send_some(task, ffmpeg->out, &jpegs, &part, err)) > 0) {
+        snprintf(note, sizeof(note), "%" PRIu64 " frames", task->frames);
+        bf_progress_set(progress, task->frames, note);
+    }
+    if (status < 0 || bf_ffmpeg_end(ffmpeg, err) || flush(task, &part, err))
+        return -1;
+    if (bf_jpegs_cut(&jpegs))
+        return bf_err_set(err, BF_ERR_REJECT, "local",
+                          "ffmpeg ended in the middle of frame %" PRIu64,
+                          task->frames);
+    return 0;
+}
+
+static int send_video(struct task *task, struct bf_err *err)
+{
+    bf_autoffmpeg struct bf_ffmpeg ffmpeg = BF_FFMPEG_INIT;
+    const struct bf_clip *clip = &task->video.clip;
+    uint64_t about = clip->frames < task->limit ? clip->frames : task->limit;
+    struct bf_progress progress;
+    int failed;
+
+    if (bf_ffmpeg_frames(&ffmpeg, task->path, clip,
+                         task->limit < BF_VIDEO_FRAMES ? task->limit : 0, err))
+        return -1;
+    bf_progress_init(&progress, task->cli, "sending   ", about);
+    progress.plain = true;
+    failed = send_all(task, &ffmpeg, &progress, err);
+    bf_progress_end(&progress);
+    if (failed)
+        return -1;
+    if (task->frames == 0)
+        return bf_err_set(err, BF_ERR_REJECT, "local",
+                          "%.160s: ffmpeg found no frame in it", task->path);
+    bf_cli_say(task->cli, "sent        %" PRIu64 " of %" PRIu64 " frames%s",
+               task->accepted, task->frames,
+               task->accepted + task->refused < task->frames
+                   ? ", the others have their results already"
+                   : "");
+    return 0;
+}
+
+/* ---- waiting ------------------------------------------------------------- */
+
+/* PENDING "pending" when the time is over. */
+static int wait_batch(struct task *task, struct bf_err *err)
+{
+    uint64_t all = task->frames - task->refused;
+    int64_t began_ms = bf_mono_ms();
+    struct counts counts = {0};
+    struct bf_progress progress;
+    int failed;
+
+    bf_progress_init(&progress, task->cli, "running   ", all);
+    progress.plain = true;
+    for (;;) {
+        char note[64];
+        int64_t took_ms;
+
+        failed = ask_batch(task, &counts, err);
+        if (failed || (counts.total >= all && counts.ended == counts.total) ||
+            bf_mono_ms() >= task->until_ms)
+            break;
+        took_ms = bf_mono_ms() - began_ms;
+        snprintf(note, sizeof(note), "%" PRIu64 " of %" PRIu64 ", %.0f s",
+                 counts.ended, all, (double)took_ms / 1000);
+        bf_progress_set(&progress, counts.ended, note);
+        poll(NULL, 0, POLL_MS);
+    }
+    bf_progress_end(&progress);
+    if (!failed && counts.ended < all)
+        return bf_err_set(err, BF_ERR_RETRY, "pending",
+                          "%" PRIu64 " of %" PRIu64 " frames have ended so "
+                          "far; the same command again goes on",
+                          counts.ended, all);
+    return failed;
+}
+
+/* ---- the end ------------------------------------------------------------- */
+
+static int show_failure(struct task *task, struct bf_err *err)
+{
+    const struct bf_video_out *out = &task->out;
+
+    if (!out->failure || task->cli->json)
+        return 0;
+    fprintf(task->cli->out,
+            "\nThe first frame without success is %" PRIu64 ":\n",
+            out->failed_frame);
+    if (bf_jobs_show(task->cli, out->failure, task->code.data, err))
+        return -1;
+    bf_cli_say(task->cli, "\nTo run them all again, give a --batch of your "
+                          "own, or change the block.");
+    return 0;
+}
+
+static int show_report(struct task *task, json_t *usage, json_t *files,
+                       struct bf_err *err)
+{
+    bf_autobuf struct bf_buf text = BF_BUF_INIT(1 << 20);
+    json_auto_t *report =
+        bf_video_report(&task->out, task->frames, usage, files, err);
+
+    if (!report)
+        return -1;
+    if (task->cli->json ? bf_table_json(report, &text, err)
+                        : bf_video_report_text(report, &text, err))
+        return -1;
+    return bf_cli_print(task->cli, &text, err);
+}
+
+static json_t *ask_usage(struct task *task, struct bf_err *err)
+{
+    bf_autobuf struct bf_buf path = BF_BUF_INIT(1024);
+
+    if (bf_buf_adds(&path, "/v1/usage", err) ||
+        bf_client_query(&path, "workspace", task->workspace, err))
+        return NULL;
+    return get_object(task, &path, NULL, err);
+}
+
+static int finish(struct task *task, struct bf_err *err)
+{
+    json_auto_t *files = json_object();
+    json_auto_t *usage = NULL;
+
+    if (!files)
+        return bf_err_oom(err);
+    if (gather(task, err))
+        return -1;
+    usage = ask_usage(task, err);
+    if (!usage || bf_video_out_finish(&task->out, task->frames, files, err) ||
+        show_report(task, usage, files, err))
+        return -1;
+    return show_failure(task, err);
+}
+
+static enum bf_exit exit_of(const struct task *task)
+{
+    const json_t *succeeded = json_object_get(task->out.outcomes, "succeeded");
+
+    if (task->refused > 0)
+        return BF_EXIT_REFUSED;
+    if (!task->waits)
+        return BF_EXIT_OK;
+    return (uint64_t)json_integer_value(succeeded) == task->frames
+               ? BF_EXIT_OK
+               : BF_EXIT_JOB;
+}
+
+/* ---- the command --------------------------------------------------------- */
+
+static int open_folder(struct task *task, struct bf_err *err)
+{
+    const char *given = bf_args_get(&task->cli->args, "out");
+    struct counts before = {0};
+
+    if (!task->waits)
+        return 0;
+    if (bf_video_out_init(&task->out, &task->video,
+                          given ? given : task->video.batch, err) ||
+        ask_batch(task, &before, err))
+        return -1;
+    return before.ended > 0 ? gather(task, err) : 0;
+}
+
+static int read_options(struct task *task, struct bf_err *err)
+{
+    struct bf_cli *cli = task->cli;
+    uint64_t wait_s;
+
+    task->path = cli->args.words[0];
+    task->waits =
+        bf_args_has(&cli->args, "wait") || bf_args_has(&cli->args, "out");
+    if (bf_cli_number(cli, "timeout", FOR_EVER_S, FOR_EVER_S, &wait_s, err) ||
+        bf_cli_number(cli, "max-frames", BF_VIDEO_FRAMES, 0, &task->limit, err))
+        return -1;
+    if (task->limit == 0)
+        task->limit = BF_VIDEO_FRAMES;
+    task->until_ms = bf_mono_ms() + (int64_t)wait_s * 1000;
+    task->workspace = bf_cli_workspace(cli, err);
+    return task->workspace ? 0 : -1;
+}
+
+static void say_what(const struct task *task)
+{
+    const struct bf_video_job *video = &task->video;
+
+    bf_cli_say(task->cli, "video       %.100s, %ux%u, %.6g frames a second",
+               video->name, video->clip.width, video->clip.height,
+               (double)video->clip.num / video->clip.den);
+}
+
+static int video(struct task *task, struct bf_err *err)
+{
+    if (read_options(task, err) ||
+        bf_video_job_init(&task->video, task->cli, task->path, &task->code,
+                          err))
+        return -1;
+    say_what(task);
+    if (open_folder(task, err) || send_video(task, err))
+        return -1;
+    if (!task->waits) {
+        bf_cli_say(task->cli, "batch       %s\nadd --wait to fetch its results",
+                   task->video.batch);
+        return 0;
+    }
+    return wait_batch(task, err) || finish(task, err) ? -1 : 0;
+}
+
+enum bf_exit bf_cmd_video(struct bf_cli *cli)
+{
+    struct bf_err err = {0};
+    bf_autoclient struct bf_client *client = bf_cli_client(cli, &err);
+    bf_cleanup(task_release) struct task task = {
+        .cli = cli,
+        .client = client,
+        .code = BF_BUF_INIT(BF_MAX_BLOCK),
+    };
+
+    if (!client || video(&task, &err))
+        return bf_cli_fail(cli, &err);
+    return exit_of(&task);
+}

@@ -1,0 +1,249 @@
+#include "dispatcher/cli/video_job.h"
+
+#include <inttypes.h>
+#include <sodium.h>
+
+#include "dispatcher/cli/cli.h"
+#include "dispatcher/cli/job_body.h"
+#include "dispatcher/cli/splice.h"
+#include "schemas/err.h"
+#include "schemas/hash.h"
+#include "schemas/time.h"
+
+#define STEM 24 /* characters of the file's name in the batch's */
+#define DIGITS 6
+
+/* ---- identity ------------------------------------------------------------ */
+
+static void closep(FILE **file)
+{
+    if (*file)
+        fclose(*file);
+}
+
+static int digest_file(const char *path, char out[BF_HEX128_SIZE],
+                       struct bf_err *err)
+{
+    bf_cleanup(closep) FILE *file = fopen(path, "rbe");
+    struct bf_hash hash;
+    char chunk[16384];
+    size_t got;
+
+    if (!file)
+        return bf_cli_errno(err, "read", path);
+    bf_hash_init(&hash, BF_HASH128_BYTES);
+    while ((got = fread(chunk, 1, sizeof(chunk), file)) > 0)
+        bf_hash_bytes(&hash, chunk, got);
+    if (ferror(file))
+        return bf_cli_errno(err, "read", path);
+    bf_hash_final_hex(&hash, out);
+    return 0;
+}
+
+/* What is left of a file's name when it has to be part of an id. */
+static void stem_of(const char *name, char out[STEM + 1])
+{
+    size_t len = strcspn(name, ".");
+
+    len = len > STEM ? STEM : len;
+    for (size_t i = 0; i < len; i++) {
+        char c = name[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                     (c >= '0' && c <= '9');
+
+        out[i] = plain ? c : '-';
+    }
+    out[len] = '\0';
+}
+
+/* Everything that a frame's result may depend on. */
+static int derive_batch(struct bf_video_job *video, const char *path,
+                        struct bf_err *err)
+{
+    json_t *block = json_object_get(video->members, "block");
+    bf_autofree char *text = json_dumps(block, JSON_COMPACT | JSON_SORT_KEYS);
+    char file[BF_HEX128_SIZE], hex[BF_HEX128_SIZE];
+    char rate[32], stem[STEM + 1];
+
+    if (!text)
+        return bf_err_oom(err);
+    if (digest_file(path, file, err))
+        return -1;
+    snprintf(rate, sizeof(rate), "%u/%u", video->clip.num, video->clip.den);
+    bf_hash_hex((struct bf_slice[]){BF_SLICE_LIT("blockfleet/cli/video"),
+                                    bf_slice_str(file), bf_slice_str(text),
+                                    bf_slice_str(rate),
+                                    bf_buf_slice(&video->given)},
+                5, hex);
+    stem_of(video->name, stem);
+    snprintf(video->batch, sizeof(video->batch), "%s%s%.12s", stem,
+             stem[0] ? "-" : "", hex);
+    return 0;
+}
+
+static int choose_batch(struct bf_video_job *video, struct bf_cli *cli,
+                        const char *path, struct bf_err *err)
+{
+    const char *given = bf_args_get(&cli->args, "batch");
+
+    if (!given)
+        return derive_batch(video, path, err);
+    if (strlen(given) > BF_VIDEO_BATCH || !bf_job_id_ok(bf_slice_str(given)))
+        return bf_err_set(err, BF_ERR_REJECT, "usage",
+                          "--batch must be 1 to %d of [A-Za-z0-9_.-]",
+                          BF_VIDEO_BATCH);
+    snprintf(video->batch, sizeof(video->batch), "%s", given);
+    return 0;
+}
+
+/* ---- life ---------------------------------------------------------------- */
+
+static int choose_rate(struct bf_video_job *video, struct bf_cli *cli,
+                       struct bf_err *err)
+{
+    const char *fps = bf_args_get(&cli->args, "fps");
+    double had = (double)video->clip.num / video->clip.den;
+    double ratio;
+
+    if (!fps)
+        return 0;
+    if (bf_ffmpeg_rate(fps, &video->clip.num, &video->clip.den))
+        return bf_err_set(err, BF_ERR_REJECT, "usage",
+                          "--fps must be frames a second, such as 5 or 1/2, "
+                          "not '%.40s'",
+                          fps);
+    ratio = (double)video->clip.num / video->clip.den / had;
+    video->clip.frames = (uint64_t)((double)video->clip.frames * ratio + 0.5);
+    return 0;
+}
+
+int bf_video_job_init(struct bf_video_job *video, struct bf_cli *cli,
+                      const char *path, struct bf_buf *code, struct bf_err *err)
+{
+    const char *slash = strrchr(path, '/');
+
+    *video = (struct bf_video_job){
+        .name = slash ? slash + 1 : path,
+        .given = BF_BUF_INIT(BF_MAX_INPUTS),
+    };
+    video->members = bf_job_body_members(cli, code, err);
+    if (!video->members || bf_job_body_inputs(cli, &video->given, err) ||
+        bf_ffmpeg_probe(path, &video->clip, err) ||
+        choose_rate(video, cli, err) || choose_batch(video, cli, path, err))
+        return -1;
+    return 0;
+}
+
+void bf_video_job_release(struct bf_video_job *video)
+{
+    json_decref(video->members);
+    bf_buf_release(&video->given);
+    video->members = NULL;
+}
+
+/* ---- frames -------------------------------------------------------------- */
+
+void bf_video_job_id(const struct bf_video_job *video, uint64_t frame,
+                     char out[BF_MAX_ID + 1])
+{
+    bf_assert(frame < BF_VIDEO_FRAMES);
+    snprintf(out, BF_MAX_ID + 1, "%.*s.%06u", BF_VIDEO_BATCH, video->batch,
+             (unsigned)frame);
+}
+
+int64_t bf_video_job_frame(const struct bf_video_job *video, const char *id)
+{
+    size_t len = strlen(video->batch);
+    int64_t frame = 0;
+
+    if (strncmp(id, video->batch, len) != 0 || id[len] != '.' ||
+        strlen(id + len + 1) != DIGITS)
+        return -1;
+    for (const char *p = id + len + 1; *p; p++) {
+        if (*p < '0' || *p > '9')
+            return -1;
+        frame = frame * 10 + (*p - '0');
+    }
+    return frame;
+}
+
+static int add_base64(struct bf_buf *out, struct bf_slice bytes,
+                      struct bf_err *err)
+{
+    size_t size =
+        sodium_base64_ENCODED_LEN(bytes.len, sodium_base64_VARIANT_ORIGINAL);
+
+    if (bf_buf_reserve(out, size, err))
+        return -1;
+    sodium_bin2base64(out->data + out->len, size,
+                      (const unsigned char *)bytes.ptr, bytes.len,
+                      sodium_base64_VARIANT_ORIGINAL);
+    out->len += size - 1;
+    return 0;
+}
+
+/*
+ * "video_metadata" as the engine has it for a file. The time is the frame's
+ * place in the video counted from 1970, without a zone: a real one would make
+ * another job of the same frame.
+ */
+static int add_metadata(const struct bf_video_job *video, uint64_t frame,
+                        struct bf_buf *out, struct bf_err *err)
+{
+    json_auto_t *name = json_string(video->name);
+    bf_autofree char *text =
+        name ? json_dumps(name, JSON_ENCODE_ANY) : strdup("\"video\"");
+    int64_t at_ms = (int64_t)(frame * 1000 * video->clip.den / video->clip.num);
+    char at[BF_TIME_SIZE];
+
+    if (!text)
+        return bf_err_oom(err);
+    bf_time_format(at_ms, at);
+    return bf_buf_addf(
+        out, err,
+        "\"video_metadata\":{\"_type\":\"video_metadata\","
+        "\"video_identifier\":%s,\"frame_number\":%" PRIu64
+        ",\"frame_timestamp\":\"%.*s\",\"fps\":%.6g,\"measured_fps\":null,"
+        "\"comes_from_video_file\":true}",
+        text, frame, BF_TIME_LEN - 1, at,
+        (double)video->clip.num / video->clip.den);
+}
+
+static int add_inputs(const struct bf_video_job *video, uint64_t frame,
+                      struct bf_slice jpeg, struct bf_buf *out,
+                      struct bf_err *err)
+{
+    struct bf_slice given = bf_buf_slice(&video->given);
+
+    /* "{" or "{...}": without its end, and a comma after what is there */
+    if (bf_buf_add(out, given.ptr, given.len - 1, err) ||
+        (given.len > 2 && bf_buf_adds(out, ",", err)) ||
+        bf_buf_addf(out, err,
+                    "\"frame\":%" PRIu64 ",\"image\":{"
+                    "\"_type\":\"workflow_image\",\"type\":\"base64\","
+                    "\"value\":\"",
+                    frame) ||
+        add_base64(out, jpeg, err) || bf_buf_adds(out, "\",", err) ||
+        add_metadata(video, frame, out, err))
+        return -1;
+    return bf_buf_adds(out, "}}", err);
+}
+
+int bf_video_job_line(struct bf_video_job *video, uint64_t frame,
+                      struct bf_slice jpeg, struct bf_buf *out,
+                      struct bf_err *err)
+{
+    bf_autobuf struct bf_buf inputs = BF_BUF_INIT(BF_MAX_INPUTS);
+    char id[BF_MAX_ID + 1];
+
+    bf_video_job_id(video, frame, id);
+    if (json_object_set_new(video->members, "id", json_string(id)) ||
+        json_object_set_new(video->members, "batch",
+                            json_string(video->batch)) ||
+        json_object_set_new(video->members, "batch_index",
+                            json_integer((json_int_t)frame)))
+        return bf_err_oom(err);
+    if (add_inputs(video, frame, jpeg, &inputs, err))
+        return bf_err_prefix(err, "frame %" PRIu64, frame);
+    return bf_splice_job(video->members, bf_buf_slice(&inputs), out, err);
+}

@@ -1,0 +1,53 @@
+#ifndef BF_DISPATCHER_CLI_VIDEO_JOB_H
+#define BF_DISPATCHER_CLI_VIDEO_JOB_H
+
+/*
+ * A video as jobs: one a frame, whose ids follow from the file, the block and
+ * the rate, so that the same command sent again is the same jobs.
+ */
+
+#include <jansson.h>
+
+#include "dispatcher/cli/ffmpeg.h"
+#include "schemas/ids.h"
+
+struct bf_cli;
+struct bf_err;
+
+#define BF_VIDEO_FRAMES 1000000U       /* frames that one batch may have */
+#define BF_VIDEO_BATCH (BF_MAX_ID - 7) /* characters; ".NNNNNN" follows them   \
+                                        */
+#define BF_VIDEO_JPEG (10U << 20) /* bytes of one frame: its base64 must fit   \
+                                   */
+
+struct bf_video_job {
+    const char *name; /* of the file, without folders; borrowed */
+    struct bf_clip clip;
+    json_t *members;     /* of every job, but its id, place and inputs */
+    struct bf_buf given; /* --set, as "{...}" */
+    char batch[BF_MAX_ID + 1];
+};
+
+/*
+ * From the command's options; looks at the file. code: an initialised buffer
+ * that keeps the block's text.
+ */
+int bf_video_job_init(struct bf_video_job *video, struct bf_cli *cli,
+                      const char *path, struct bf_buf *code,
+                      struct bf_err *err);
+void bf_video_job_release(struct bf_video_job *video);
+#define bf_autovideo bf_cleanup(bf_video_job_release)
+
+/* The id of a frame's job. */
+void bf_video_job_id(const struct bf_video_job *video, uint64_t frame,
+                     char out[BF_MAX_ID + 1]);
+
+/* The frame whose job this is, -1: none of ours. */
+int64_t bf_video_job_frame(const struct bf_video_job *video, const char *id);
+
+/* Append a frame's job, one line without its end. */
+int bf_video_job_line(struct bf_video_job *video, uint64_t frame,
+                      struct bf_slice jpeg, struct bf_buf *out,
+                      struct bf_err *err);
+
+#endif
