@@ -781,7 +781,7 @@ static int waited(struct bf_runs *runs, struct bf_task *task,
     if (runs->running < runs->config.concurrency ||
         bf_now_ms() >= task->job.expires_at_ms)
         return start(runs, task, err);
-    runs->crowded_until_ms = bf_mono_ms() + 2 * TURN_MS;
+    runs->crowded_until_ms = bf_mono_ms() + 2LL * TURN_MS;
     return wake_in(runs, task, TURN_MS, err);
 }
 
