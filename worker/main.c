@@ -12,8 +12,12 @@ static int work(void *arg)
     const struct bf_settings *settings = arg;
     struct bf_err err = {0};
     struct bf_worker *worker = bf_worker_new(settings, &err);
-    int code = worker && bf_worker_run(worker, &err) == 0 ? 0 : 1;
+    int code;
 
+    if (worker)
+        code = bf_worker_run(worker, &err) ? 1 : 0;
+    else
+        code = err.kind == BF_ERR_REJECT ? 2 : 1;
     if (code)
         bf_log_err(BF_LOG_ERROR, "worker_down", &err);
     bf_worker_free(worker);

@@ -56,30 +56,29 @@ struct bf_worker {
 
 /* ---- building ---- */
 
+static int need_signer(struct bf_worker *w, enum bf_purpose purpose,
+                       struct bf_err *err)
+{
+    if (bf_keyring_signer(w->keys, purpose))
+        return 0;
+    return bf_err_set(err, BF_ERR_REJECT, "no_key",
+                      "keys.dir %s has no %s key to sign with: `blockfleet "
+                      "keys new %s`",
+                      w->settings->keys.dir, bf_purpose_name(purpose),
+                      bf_purpose_name(purpose));
+}
+
 static int load_keys(struct bf_worker *w, struct bf_err *err)
 {
     w->keys = bf_keyring_load(w->settings->keys.dir, err);
-    if (!w->keys)
+    if (!w->keys || need_signer(w, BF_PURPOSE_RESULT, err) ||
+        need_signer(w, BF_PURPOSE_STATE, err))
         return -1;
     w->job_verifier = bf_verifier_new(bf_keyring_find_key, w->keys, err);
     w->state_verifier = w->job_verifier
                             ? bf_verifier_new(bf_keyring_find_key, w->keys, err)
                             : NULL;
     return w->state_verifier ? 0 : -1;
-}
-
-static const struct bf_signer *
-find_signer(struct bf_worker *w, enum bf_purpose purpose, struct bf_err *err)
-{
-    const struct bf_signer *signer = bf_keyring_signer(w->keys, purpose);
-
-    if (!signer)
-        bf_err_set(err, BF_ERR_FATAL, "no_key",
-                   "keys.dir %s has no %s key to sign with: `blockfleet keys "
-                   "new %s`",
-                   w->settings->keys.dir, bf_purpose_name(purpose),
-                   bf_purpose_name(purpose));
-    return signer;
 }
 
 static int open_reader(struct bf_worker *w, struct bf_err *err)
@@ -140,16 +139,14 @@ static int start_committer(struct bf_worker *w, struct bf_err *err)
         .interval_ms = (int)s->worker.commit_interval_ms,
         .bytes = s->worker.commit_bytes,
         .txn_timeout_ms = (int)s->worker.transaction_timeout_ms,
-        .result_signer = find_signer(w, BF_PURPOSE_RESULT, err),
-        .state_signer = find_signer(w, BF_PURPOSE_STATE, err),
+        .result_signer = bf_keyring_signer(w->keys, BF_PURPOSE_RESULT),
+        .state_signer = bf_keyring_signer(w->keys, BF_PURPOSE_STATE),
         .consumer = bf_consumer_handle(w->consumer),
         .reader = w->reader,
         .producer_conf = producer_conf,
         .arg = w,
     };
 
-    if (!config.result_signer || !config.state_signer)
-        return -1;
     w->committer = bf_committer_new(&config, err);
     return w->committer ? 0 : -1;
 }

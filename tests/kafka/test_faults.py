@@ -1,0 +1,537 @@
+"""Faults of the broker, the topics and the operator: the loss is reported, only
+the culprit suffers, and nothing is pretended. design.md §4.6, PROTOCOL.md §5.5.
+"""
+
+import random
+import struct
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+import fleet as fleets
+from confluent_kafka import ConsumerGroupState, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    NewTopic,
+    OffsetSpec,
+)
+from fleet import BIN, Fleet, bfwire, now_ms
+from harness import Cluster, Proc, Procs, wait_until, wire
+from reader import GROUP, Reader
+
+LANES = {"jobs": "bf.jobs", "batch": "bf.jobs.batch"}
+NOISE = random.Random(1)
+
+
+def noise(size: int) -> bytes:
+    """A JSON string that does not compress."""
+    return b'"' + NOISE.randbytes(size // 2).hex().encode() + b'"'
+
+
+class FaultCase(unittest.TestCase):
+    """A cluster and a fleet for each test."""
+
+    shards = 4
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-faults-")
+        self.addCleanup(temporary.cleanup)
+        self.cluster = self.enterContext(Cluster())
+        self.fleet = Fleet(self.cluster, Path(temporary.name), shards=self.shards)
+        self.enterContext(self.fleet.procs)
+        self.admin = AdminClient(
+            {"bootstrap.servers": self.cluster.bootstrap, **fleets.QUICK}
+        )
+
+    def read(self) -> Reader:
+        self.reader = self.enterContext(Reader(self.fleet))
+        return self.reader
+
+    def address(self) -> tuple[str, int]:
+        return "127.0.0.1", self.cluster.brokers[0].port()
+
+    def jobs(self, prefix: str, count: int, **more: object) -> list[bfwire.Job]:
+        """Spread over all shards."""
+        return [
+            self.fleet.job(f"ws-{n}", f"{prefix}-{n}", **more) for n in range(count)
+        ]
+
+    def job_on(self, shard: int, name: str, **more: object) -> bfwire.Job:
+        """A job that belongs to this shard."""
+        for n in range(100_000):
+            job = self.fleet.job(f"{name}-{n}", name, **more)
+            if self.fleet.place(job)[1] == shard:
+                return job
+        raise AssertionError(shard)
+
+    def ends(self, topic: str) -> list[int]:
+        """High watermarks, by partition."""
+        asked = {
+            TopicPartition(topic, shard): OffsetSpec.latest()
+            for shard in range(self.shards)
+        }
+        found = self.admin.list_offsets(asked, request_timeout=10)
+        return [future.result().offset for future in found.values()]
+
+    def bases(self, topic: str) -> list[int]:
+        """Committed offsets, by partition; -1: none."""
+        found = {
+            at.partition: at.offset
+            for at in wire.committed(self.address(), GROUP)
+            if at.topic == topic
+        }
+        return [found.get(shard, -1) for shard in range(self.shards)]
+
+    def wait_complete(self, deadline_s: float = 30) -> None:
+        """Until all that is in the log is complete."""
+        wait_until(
+            lambda: self.bases("bf.jobs") == self.ends("bf.jobs"),
+            deadline_s,
+            "every job complete",
+        )
+
+    def wait_group_empty(self) -> None:
+        def empty() -> bool:
+            futures = self.admin.describe_consumer_groups([GROUP])
+            return futures[GROUP].result().state in (
+                ConsumerGroupState.EMPTY,
+                ConsumerGroupState.DEAD,
+            )
+
+        wait_until(empty, 20, "an empty group")
+
+    def stop(self, worker: Proc) -> None:
+        self.assertEqual(worker.stop(), 0, worker.tail())
+        self.wait_group_empty()
+
+    def succeeded(self, jobs: list[bfwire.Job]) -> None:
+        for job in jobs:
+            result = self.reader.only((job.workspace, job.id, 0))
+            self.assertEqual((result.outcome, result.value), ("succeeded", job.inputs))
+
+    def wait_results(self, jobs: list[bfwire.Job], deadline_s: float = 30) -> None:
+        keys = {(job.workspace, job.id, 0) for job in jobs}
+
+        def done() -> bool:
+            keys.difference_update(list(self.reader.results))
+            return not keys
+
+        try:
+            self.reader.wait(done, deadline_s, "results")
+        except AssertionError as error:
+            logs = "\n".join(proc.tail(15) for proc in self.fleet.procs.all)
+            raise AssertionError(
+                f"{error}; missing {sorted(keys)[:5]}\n{logs}"
+            ) from None
+
+
+def lines(worker: Proc, event: str) -> list[dict[str, object]]:
+    return [line for line in worker.log_json() if line.get("event") == event]
+
+
+# ---- (a) what the broker refuses ---------------------------------------------
+
+
+class RefusedTest(FaultCase):
+    """max.message.bytes of the outputs is lower than what has to be written."""
+
+    LIMIT = 100_000
+
+    def test_only_the_culprit_suffers(self) -> None:
+        limit = {"max.message.bytes": str(self.LIMIT)}
+        self.fleet.init_topics({"results": limit, "deadletter": limit})
+        small = self.jobs("small", 400)
+        culprit = self.fleet.job("ws-c", "culprit", inputs=noise(300_000))
+        large_and_bad = self.fleet.job(
+            "ws-b", "bad", inputs=noise(300_000), block=b"no", labels=b'{"a": "b"}'
+        )
+        unsigned = self.fleet.build(
+            self.fleet.job("ws-u", "unsigned", inputs=noise(300_000))
+        )
+        unsigned.headers.append(("x-large", noise(200_000)))
+        reader = self.read()
+        worker = self.fleet.worker("worker", noop__delay="200ms")
+        worker.wait_json(lambda line: line["event"] == "shard_open")
+        began = time.monotonic()
+        self.fleet.submit(small[:200])
+        self.fleet.submit([culprit])
+        self.fleet.submit([large_and_bad])
+        self.fleet.produce(None, [unsigned])
+        self.fleet.submit(small[200:])
+        self.wait_results([*small, culprit, large_and_bad], 120)
+        reader.wait(lambda: len(reader.letters) == 3, 60, "three letters")
+        took = time.monotonic() - began
+        arrived = sorted(sum(reader.arrivals.values(), []))
+        stall = max(b - a for a, b in zip(arrived, arrived[1:], strict=False))
+        print(f"\nrefused for size: longest stall {stall:.1f} s, all in {took:.1f} s")
+        self.stop(worker)
+
+        self.succeeded(small)
+        self.check_culprit(culprit)
+        result = reader.only(("ws-b", "bad", 0))
+        self.assertEqual((result.outcome, result.reason), ("rejected", "bad_block"))
+        self.assertEqual(reader.problems, [])
+        for (found,) in reader.letters.values():
+            self.assertEqual(found.text("bf_truncated"), "true")
+            self.assertEqual(
+                (found.value, found.get("bf_original_headers")), (b"", b"")
+            )
+        self.assertEqual(
+            sorted(
+                (found.text("bf_trust"), found.text("__connect.errors.stage"))
+                for (found,) in reader.letters.values()
+            ),
+            [("trusted", "decode"), ("trusted", "produce"), ("untrusted", "verify")],
+        )
+        self.assertEqual(self.bases("bf.jobs"), self.ends("bf.jobs"))
+
+    def check_culprit(self, job: bfwire.Job) -> None:
+        result = self.reader.only((job.workspace, job.id, 0))
+        said = result.outcome, result.reason, result.delivery, result.value
+        self.assertEqual(said, ("dead", "output_too_large", "ran", b""))
+        (letter,) = (
+            rec
+            for (rec,) in self.reader.letters.values()
+            if rec.get("bf_job") == b"culprit"
+        )
+        self.assertEqual(result.dead_letter, letter.text("ce_id"))
+        row = self.reader.usage()[result.run_id]
+        self.assertEqual((row["billable"], row["runs"]), (True, "1"))
+        self.assertEqual(row["outcome"], "dead")
+        ran_s = (result.ended_at_ms - result.started_at_ms) / 1000
+        self.assertLess(abs(ran_s - float(row["duration_seconds"])), 0.5)
+
+
+# ---- (c), (d), (g) contradictions ---------------------------------------------
+
+
+class StoppedTest(FaultCase):
+    """A shard whose facts contradict each other stops; the others work."""
+
+    shards = 12
+
+    def commit(self, shard: int, offset: int, metadata: str) -> None:
+        """OffsetCommit v5, of a group without members: bytes as they are."""
+        topic, group = b"bf.jobs", GROUP.encode()
+        text = metadata.encode()
+        body = struct.pack(">h", len(group)) + group + struct.pack(">ih", -1, 0)
+        body += struct.pack(">ih", 1, len(topic)) + topic
+        body += struct.pack(">iiqh", 1, shard, offset, len(text)) + text
+        reply = wire._ask(self.address(), 8, 5, body, 5)
+        reply.int("i")
+        for _ in range(reply.int("i")):
+            reply.string()
+            for _ in range(reply.int("i")):
+                reply.int("i")
+                self.assertEqual(reply.int("h"), 0)
+
+    def state(self, shard: int, base: int, seq: int, key: str = "state") -> None:
+        """A b entry of the lane jobs, signed with that key or not at all."""
+        entry = bfwire.BaseEntry("jobs", base, b"", "test", 1, "test", now_ms())
+        rec = bfwire.entry_build(entry, seq, "main", ("bf.state", shard), now_ms())
+        self.fleet.produce(key or None, [rec])
+
+    def test_a_contradiction_stops_its_shard_alone(self) -> None:
+        self.fleet.init_topics()
+        first = self.jobs("first", 60)
+        self.fleet.submit(first)
+        self.read()
+        worker = self.fleet.worker("before")
+        self.wait_results(first)
+        self.wait_complete()
+        self.stop(worker)
+
+        metas = {at.partition: at for at in self.committed()}
+        rules = {
+            0: "corrupt_metadata",
+            1: "corrupt_metadata",
+            2: "corrupt_metadata",
+            3: "corrupt_metadata",
+            4: "older_than_base",
+            5: "no_base",
+            6: "ahead_of_log",
+        }
+        self.commit(0, metas[0].offset, "garbage")
+        version = bfwire.unb64(metas[1].metadata, "")
+        version = b"\x02" + version[1:-4]
+        version += bfwire.h128(version)[:4]
+        self.commit(1, metas[1].offset, bfwire.b64(version))
+        self.commit(2, 0, metas[2].metadata)
+        self.commit(3, metas[3].offset, "")
+        said = bfwire.meta_decode(metas[4].metadata)
+        self.state(4, said.base, said.txn_seq + 1)
+        self.tombstone(5)
+        said = bfwire.meta_decode(metas[6].metadata)
+        ahead = bfwire.Meta(said.base + 100, said.txn_seq, said.writer)
+        self.commit(6, ahead.base, bfwire.meta_encode(ahead))
+        # Not signed, or not by a state key: not there.
+        self.state(7, 10_000, 10_000, "")
+        self.state(8, 10_000, 10_000, "job")
+
+        later = [self.job_on(shard, f"later-{shard}") for shard in range(self.shards)]
+        self.fleet.submit(later)
+        worker = self.fleet.worker("after")
+        good = [job for shard, job in enumerate(later) if shard not in rules]
+        self.wait_results(good)
+        wait_until(
+            lambda: len(lines(worker, "shard_stopped")) == len(rules), 10, "stops"
+        )
+        for line in lines(worker, "shard_stopped"):
+            with self.subTest(line["shard"]):
+                self.assertEqual(line["level"], "error")
+                self.assertEqual(line["code"], rules[line["shard"]])
+                self.assertIn("lane jobs", line["message"])
+        ignored = {line["shard"] for line in lines(worker, "state_entry_ignored")}
+        self.assertEqual(ignored, {7, 8})
+        status = worker.wait_json(lambda line: line.get("stopped") == len(rules), 15)
+        self.assertEqual(status["shards"], self.shards - len(rules))
+        before = self.committed()
+        self.stop(worker)
+        # Nothing was run, written or committed for a stopped shard.
+        for shard in rules:
+            self.assertNotIn(
+                (later[shard].workspace, later[shard].id, 0), self.reader.results
+            )
+        self.assertEqual(
+            [at for at in self.committed() if at.partition in rules],
+            [at for at in before if at.partition in rules],
+        )
+        self.assertEqual(self.reader.problems, [])
+
+    def committed(self) -> list[wire.Committed]:
+        found = wire.committed(self.address(), GROUP)
+        return sorted(
+            (at for at in found if at.topic == "bf.jobs"), key=lambda at: at.partition
+        )
+
+    def tombstone(self, shard: int) -> None:
+        entry = bfwire.Tombstone("b/jobs")
+        rec = bfwire.entry_build(entry, 10_000, "main", ("bf.state", shard), now_ms())
+        self.fleet.produce("state", [rec])
+
+
+# ---- (e), (f) what the broker forgets ------------------------------------------
+
+
+class ForgottenTest(FaultCase):
+    def delete_records(self, topic: str, before: list[int]) -> None:
+        asked = [
+            TopicPartition(topic, shard, offset) for shard, offset in enumerate(before)
+        ]
+        for future in self.admin.delete_records(asked).values():
+            future.result(30)
+
+    def check_lost(self, worker: Proc, shard: int, first: int, end: int) -> None:
+        (letter,) = self.reader.letters["bf.jobs", shard, first]
+        said = [
+            letter.text(f"__connect.errors.{name}")
+            for name in ("stage", "exception.class.name", "exception.message")
+        ]
+        text = f"{end - first} records of offsets {first} to {end - 1} "
+        self.assertEqual(said[:2], ["consume", "lost_records"])
+        self.assertTrue(said[2].startswith(text), said[2])
+        self.assertEqual((letter.key, letter.value), (None, None))
+        self.assertEqual(letter.text("bf_trust"), "untrusted")
+        found = [
+            line for line in lines(worker, "lost_records") if line["shard"] == shard
+        ]
+        self.assertEqual([line["level"] for line in found], ["error"])
+        self.assertIn(text, found[0]["message"])
+
+    def test_retention_while_nobody_reads(self) -> None:
+        self.fleet.init_topics()
+        first = self.jobs("first", 40)
+        self.fleet.submit(first)
+        reader = self.read()
+        worker = self.fleet.worker("before")
+        self.wait_results(first)
+        self.wait_complete()
+        self.stop(worker)
+
+        bases = self.bases("bf.jobs")
+        self.fleet.submit(self.jobs("lost", 80))
+        ends = self.ends("bf.jobs")
+        self.delete_records("bf.jobs", ends)
+        later = self.jobs("later", 40)
+        self.fleet.submit(later)
+        worker = self.fleet.worker("after")
+        self.wait_results(later)
+        self.wait_complete()
+        reader.wait(lambda: len(reader.letters) == self.shards, 10, "letters")
+        self.stop(worker)
+        for shard, (first_lost, end) in enumerate(zip(bases, ends, strict=True)):
+            self.assertLess(first_lost, end)
+            with self.subTest(shard):
+                self.check_lost(worker, shard, first_lost, end)
+        self.assertEqual(len(reader.results), len(first) + len(later))
+        self.succeeded(first + later)
+        self.assertEqual(reader.problems, [])
+
+    def test_retention_overtakes_a_reader(self) -> None:
+        """More than the worker's queues hold is waiting when it goes."""
+        self.fleet.init_topics()
+        reader = self.read()
+        jobs = [self.job_on(0, f"job-{n}", inputs=noise(1_000_000)) for n in range(60)]
+        self.fleet.submit(jobs)
+        other = [self.job_on(1, f"other-{n}") for n in range(20)]
+        self.fleet.submit(other)
+        worker = self.fleet.worker(
+            "worker", worker__memory="32M", worker__concurrency=1, noop__delay="200ms"
+        )
+        reader.wait(lambda: len(reader.results) >= 2, 30, "the first results")
+        end = self.ends("bf.jobs")[0]
+        self.delete_records("bf.jobs", [end, 0, 0, 0])
+        later = [self.job_on(0, f"later-{n}") for n in range(5)]
+        self.fleet.submit(later)
+        self.wait_results(later + other, 60)
+        self.wait_complete()
+        reader.wait(lambda: reader.letters, 10, "a letter")
+        self.stop(worker)
+        ((_, shard, first),) = reader.letters
+        self.assertEqual(shard, 0)
+        self.check_lost(worker, 0, first, end)
+        # Every job ends: with a result, or in the letter's count.
+        ran = [job for job in jobs if (job.workspace, job.id, 0) in reader.results]
+        print(
+            f"\novertaken: {len(ran)} of {len(jobs)} had been read, from {first} lost"
+        )
+        self.assertEqual(len(ran) + end - first, len(jobs))
+        self.succeeded(ran + other + later)
+        self.assertEqual(reader.problems, [])
+
+    def test_offsets_are_gone_and_b_is_not(self) -> None:
+        """After a clean stop b is exact: nothing runs again."""
+        self.fleet.init_topics()
+        first = self.jobs("first", 100)
+        self.fleet.submit(first)
+        reader = self.read()
+        worker = self.fleet.worker("before")
+        self.wait_results(first)
+        self.wait_complete()
+        self.stop(worker)
+        ends = self.ends("bf.jobs")
+        self.admin.delete_consumer_groups([GROUP])[GROUP].result(10)
+        self.assertEqual(self.bases("bf.jobs"), [-1] * self.shards)
+
+        later = self.jobs("later", 100)
+        self.fleet.submit(later)
+        worker = self.fleet.worker("after")
+        self.wait_results(later)
+        self.wait_complete()
+        said = {
+            line["shard"]: line
+            for line in lines(worker, "offsets_expired")
+            if line["lane"] == "jobs"
+        }
+        self.assertEqual(sorted(said), list(range(self.shards)))
+        for shard, line in said.items():
+            self.assertEqual((line["level"], line["base"]), ("warn", ends[shard]))
+        self.stop(worker)
+        self.assertEqual(len(reader.results), len(first) + len(later))
+        self.succeeded(first + later)
+        self.assertEqual(reader.problems, [])
+        self.assertFalse(reader.letters)
+
+
+# ---- (h), (i) a worker that must not start -------------------------------------
+
+
+class StartTest(unittest.TestCase):
+    """What is wrong is said in one line, and in the exit code."""
+
+    def setUp(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-faults-")
+        self.addCleanup(temporary.cleanup)
+        self.folder = Path(temporary.name)
+        self.procs = self.enterContext(Procs(self.folder / "logs"))
+
+    def worker(self, keys: Path, brokers: str, **options: str) -> Proc:
+        flags = {
+            "kafka.brokers": brokers,
+            "keys.dir": keys,
+            "run_dir": self.folder / "run",
+            "log.format": "json",
+            **options,
+        }
+        argv = [str(BIN / "blockfleet-worker")]
+        argv += [part for k, v in flags.items() for part in (f"--{k}", str(v))]
+        return self.procs.start(f"worker-{len(self.procs.all)}", argv)
+
+    def refused(self, worker: Proc, code: int, *words: str) -> None:
+        self.assertEqual(worker.wait(30), code, worker.tail())
+        (down,) = lines(worker, "worker_down")
+        self.assertEqual(down["level"], "error")
+        for word in words:
+            self.assertIn(word, str(down["message"]))
+        self.assertFalse(lines(worker, "worker_up"))
+
+    def test_topics_of_unequal_size(self) -> None:
+        cluster = self.enterContext(Cluster())
+        keys = fleets.Keys(self.folder / "keys").folder
+        admin = AdminClient({"bootstrap.servers": cluster.bootstrap, **fleets.QUICK})
+
+        def create(*names: str, count: int) -> None:
+            new = [NewTopic(f"bf.{name}", count) for name in names]
+            for future in admin.create_topics(new).values():
+                future.result(30)
+            broker = cluster.brokers[0]
+
+            def known() -> bool:
+                view = broker.metadata()
+                return view is not None and {t.topic for t in new} <= set(view.topics)
+
+            wait_until(known, 10, "topics")
+
+        worker = self.worker(keys, cluster.bootstrap)
+        self.refused(worker, 1, "bf.jobs", "does not exist", "topics init")
+        rest = [name for name in fleets.TOPICS if name not in ("usage", "events")]
+        create(*rest, count=4)
+        worker = self.worker(keys, cluster.bootstrap)
+        self.refused(worker, 1, "bf.usage", "does not exist", "topics init")
+        create("usage", "events", count=3)
+        worker = self.worker(keys, cluster.bootstrap)
+        self.refused(worker, 1, "bf.jobs has 4 partitions", "bf.usage has 3")
+
+    def test_keys(self) -> None:
+        nowhere = "127.0.0.1:1"
+        self.refused(self.worker(self.folder / "none", nowhere), 2, "none/trusted")
+
+        keys = fleets.Keys(self.folder / "open")
+        (path,) = keys.folder.glob("result.*.key")
+        path.chmod(0o644)
+        self.refused(self.worker(keys.folder, nowhere), 2, path.name)
+
+        keys = fleets.Keys(self.folder / "short")
+        (path,) = keys.folder.glob("state.*.key")
+        path.write_text("ed25519 state c2hvcnQ=\n")
+        self.refused(self.worker(keys.folder, nowhere), 2, path.name)
+
+        keys = fleets.Keys(self.folder / "typo")
+        with (keys.folder / "trusted").open("a") as trusted:
+            trusted.write("jobs ed25519 AAAA\n")
+        self.refused(self.worker(keys.folder, nowhere), 2, "trusted:6")
+
+        keys = fleets.Keys(self.folder / "revoked")
+        text = (keys.folder / "trusted").read_text()
+        text = text.replace("result ", "revoked result ")
+        (keys.folder / "trusted").write_text(text)
+        self.refused(self.worker(keys.folder, nowhere), 2, "result")
+
+    def test_no_signing_key(self) -> None:
+        for purpose in ("result", "state"):
+            keys = fleets.Keys(self.folder / f"no-{purpose}")
+            (path,) = keys.folder.glob(f"{purpose}.*.key")
+            path.unlink()
+            worker = self.worker(keys.folder, "127.0.0.1:1")
+            self.refused(worker, 2, f"keys new {purpose}")
+
+    def test_options(self) -> None:
+        keys = fleets.Keys(self.folder / "keys").folder
+        worker = self.worker(keys, "127.0.0.1:1", **{"worker.window": "1"})
+        self.assertEqual(worker.wait(10), 2)
+        self.assertIn("worker.window", worker.log_text())
+
+
+if __name__ == "__main__":
+    unittest.main()
