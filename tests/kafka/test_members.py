@@ -1,0 +1,251 @@
+"""One owner per shard, always: 1, 3, 5 and 7 workers come, go and die.
+
+Who owned a shard from when to when is what the workers log (shard_open,
+shard_fenced); a killed worker's ownership ends with its life. A stream of jobs
+flows all the time, and the oracle judges it in the end.
+"""
+
+import itertools
+import json
+import threading
+import time
+import unittest
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from fleet import FULL
+from harness import Proc, wait_until
+from reader import Reader
+from test_crash import SHARDS, CrashCase, mixed
+
+SESSION_S = 6.0  # worker.session_timeout of Fleet.worker()
+EVERY_S = 0.05
+
+
+@dataclass
+class Interval:
+    """A worker commits for a shard."""
+
+    shard: int
+    worker: str
+    start: float
+    end: float  # inf: it still does
+
+    def __str__(self) -> str:
+        return f"{self.shard}: {self.worker} {self.start:.3f}-{self.end:.3f}"
+
+
+class Watched:
+    """A worker, how far its log was read, and when it was killed."""
+
+    def __init__(self, proc: Proc) -> None:
+        self.proc = proc
+        self.intervals: list[Interval] = []
+        self.txn_id = ""
+        self._open: dict[int, Interval] = {}
+        self._read = 0
+
+    def look(self) -> None:
+        """Read what is new in its log."""
+        text = self.proc.log_text()
+        end = text.rfind("\n") + 1
+        for line in text[self._read : end].splitlines():
+            if line.startswith("{"):
+                self._take(json.loads(line))
+        self._read = end
+
+    def _take(self, line: dict[str, object]) -> None:
+        event = line["event"]
+        if event not in ("worker_up", "shard_open", "shard_fenced"):
+            return
+        at = datetime.fromisoformat(str(line["time"])).timestamp()
+        if event == "worker_up":
+            self.txn_id = str(line["txn_id"])
+        elif event == "shard_open":
+            shard = int(str(line["shard"]))
+            assert shard not in self._open, f"{self.proc.name} opened {shard} twice"
+            found = Interval(shard, self.proc.name, at, float("inf"))
+            self._open[shard] = found
+            self.intervals.append(found)
+        elif int(str(line["shard"])) in self._open:
+            self._open.pop(int(str(line["shard"]))).end = at
+
+    def owned(self) -> set[int]:
+        self.look()
+        return set(self._open)
+
+    def die(self) -> float:
+        """kill -9: what it still had, it had to the end."""
+        self.proc.kill9()
+        at = time.time()
+        self.look()
+        for found in self._open.values():
+            found.end = at
+        self._open.clear()
+        return at
+
+
+def overlaps(intervals: list[Interval]) -> Iterator[str]:
+    """Two workers that owned one shard at one time."""
+    by_shard = defaultdict(list)
+    for found in intervals:
+        by_shard[found.shard].append(found)
+    for some in by_shard.values():
+        some.sort(key=lambda found: found.start)
+        for before, after in itertools.pairwise(some):
+            if after.start < before.end:
+                yield f"{before} and {after}"
+
+
+class MembersTest(CrashCase):
+    def setUp(self) -> None:
+        super().setUp()
+        self.members: list[Watched] = []
+        self.gone: list[Watched] = []
+        self.numbers = itertools.count()
+        self.moves: list[str] = []
+
+    # ---- who is there
+
+    def join(self, count: int) -> None:
+        for _ in range(count):
+            name = f"w{len(self.members) + len(self.gone)}"
+            options = {"worker__concurrency": 256, "noop__delay": "100ms"}
+            self.members.append(
+                Watched(self.start(name, log__rate=0, worker__drain="5s", **options))
+            )
+        self.settle(f"{count} more")
+
+    def leave(self, count: int) -> None:
+        """All at once, as asked."""
+        gone = [self.members.pop(0) for _ in range(count)]
+        for member in gone:
+            member.proc.signal(15)
+        for member in gone:
+            self.assertEqual(member.proc.wait(30), 0, member.proc.tail())
+            self.assertEqual(member.owned(), set())
+        self.gone += gone
+        self.settle(f"{count} fewer")
+
+    def kill(self, reader: Reader) -> None:
+        """The one with the most shards."""
+        victim = max(self.members, key=lambda member: len(member.owned()))
+        self.members.remove(victim)
+        shards = victim.owned()
+        self.may_lose(victim.proc)
+        died = victim.die()
+        self.gone.append(victim)
+        first: dict[int, float] = {}
+
+        def back() -> bool:
+            for shard in shards:
+                for at, worker in reversed(list(reader.arrivals[shard])):
+                    if at <= died:
+                        break
+                    if worker != victim.txn_id:
+                        first[shard] = at
+            return len(first) == len(shards)
+
+        wait_until(back, 30, f"results from shards {sorted(shards)}")
+        took = max(first.values()) - died
+        what = f"a new result on all of its {len(shards)} shards"
+        print(f"\nkill -9 to {what}: {took:.1f} s")
+        self.assertLessEqual(took, SESSION_S + 3)
+        self.settle("one killed")
+
+    def settle(self, what: str) -> None:
+        """Until every shard has an owner and every worker a fair share."""
+        began = time.monotonic()
+
+        def settled() -> bool:
+            owned = [member.owned() for member in self.members]
+            fair = SHARDS // len(self.members)
+            return sum(map(len, owned)) == SHARDS and min(map(len, owned)) >= fair
+
+        def told() -> str:
+            return str({m.proc.name: sorted(m.owned()) for m in self.members})
+
+        try:
+            wait_until(settled, 30, what)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {told()}") from None
+        shards = sorted(shard for m in self.members for shard in m.owned())
+        self.assertEqual(shards, list(range(SHARDS)), told())
+        took = time.monotonic() - began
+        self.moves.append(f"{what}, {len(self.members)} in all: {took:.1f} s")
+
+    # ---- the stream
+
+    def feed(self, stop: threading.Event) -> None:
+        """A job for every shard, again and again."""
+        names: dict[int, list[str]] = defaultdict(list)
+        for n in range(200):
+            shard = self.fleet.place(self.fleet.job(f"ws-{n}", "x", order_key=b"k"))[1]
+            names[shard].append(f"ws-{n}")
+        while not stop.wait(EVERY_S):
+            jobs = []
+            for shard in range(SHARDS):
+                n = next(self.numbers)
+                workspace = names[shard][n % len(names[shard])]
+                more = {**mixed(n), "order_key": b"k"}
+                jobs.append(self.fleet.job(workspace, f"job-{n}", **more))
+            self.fleet.submit(jobs)
+
+    def members_come_and_go(self) -> None:
+        stop = threading.Event()
+        feeder = threading.Thread(target=self.feed, args=(stop,))
+        feeder.start()
+        try:
+            with Reader(self.fleet, ("results",), check=False) as reader:
+                for _ in range(5 if FULL else 1):
+                    self.join(1)
+                    self.join(2)
+                    self.kill(reader)
+                    self.join(3)
+                    self.join(2)
+                    self.leave(2)
+                    self.leave(2)
+                    self.leave(2)
+                    self.leave_last()
+                self.join(1)
+                self.assertEqual(reader.problems, [])
+        finally:
+            stop.set()
+            feeder.join()
+
+    def leave_last(self) -> None:
+        """The only one goes, and another comes."""
+        last = self.members.pop()
+        self.assertEqual(last.proc.stop(), 0)
+        self.assertEqual(last.owned(), set())
+        self.gone.append(last)
+
+    def test_one_owner_per_shard(self) -> None:
+        self.judged(0, self.members_come_and_go, 1200)
+        print("\n".join(self.moves))
+        everyone = self.members + self.gone
+        for member in everyone:
+            member.look()
+        intervals = [found for member in everyone for found in member.intervals]
+        self.assertGreater(len(intervals), 7 * SHARDS // 2)
+        self.assertEqual(list(overlaps(intervals)), [])
+
+
+class OverlapTest(unittest.TestCase):
+    """The judge itself."""
+
+    def test_overlaps(self) -> None:
+        def told(*spans: tuple[int, str, float, float]) -> int:
+            return len(list(overlaps([Interval(*span) for span in spans])))
+
+        inf = float("inf")
+        self.assertEqual(told((1, "a", 0, 5), (1, "b", 5, inf)), 0)
+        self.assertEqual(told((1, "a", 0, inf), (2, "b", 1, inf)), 0)
+        self.assertEqual(told((1, "a", 0, 5), (1, "b", 4, inf)), 1)
+        self.assertEqual(told((1, "a", 0, inf), (1, "b", 4, 5)), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
