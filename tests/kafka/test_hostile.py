@@ -481,6 +481,64 @@ class HostileTest(unittest.TestCase):
             self.assertEqual(originals, case.rec.headers[: len(originals)])
 
 
+class ReplayTest(unittest.TestCase):
+    """A whole signed record, written again by somebody who may write.
+
+    An id of the client's, or from its key: one result. An id of the server's:
+    a signature cannot tell the copy, so it runs again, under the same ids;
+    that is what the topics' ACLs are for (PROTOCOL.md §6).
+    """
+
+    def test_replays(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-hostile-")
+        self.addCleanup(temporary.cleanup)
+        cluster = self.enterContext(Cluster())
+        self.fleet = Fleet(cluster, Path(temporary.name), shards=SHARDS)
+        self.enterContext(self.fleet.procs)
+        self.fleet.init_topics()
+        attacker = Attacker(self.fleet)
+        for origin in bfwire.ID_ORIGINS:
+            for execution in bfwire.EXECUTIONS:
+                job = {"id_origin": origin, "execution": execution}
+                attacker.add(f"{origin}-{execution}", "succeeded", job=job)
+        bad = {"id_origin": "client", "block": b"no"}
+        attacker.add("client-rejected", "rejected", job=bad)
+        past = {"expires_at_ms": now_ms() - 1, "accepted_at_ms": now_ms() - DAY_MS}
+        attacker.add("client-expired", "expired", job={"id_origin": "client", **past})
+        sender = Sender(cluster.bootstrap)
+        self.reader = self.enterContext(Reader(self.fleet))
+        for life in range(2):
+            sender.send(*attacker.cases, *attacker.cases)
+            self.live(life, sender, len(attacker.cases) * 2)
+        for case in attacker.cases:
+            with self.subTest(case.name):
+                self.check(case)
+        self.assertEqual(self.reader.problems, [])
+
+    def live(self, life: int, sender: Sender, sent: int) -> None:
+        """A worker comes, ends what there is, and goes."""
+        worker = self.fleet.worker(f"worker-{life}", log__rate=0)
+        last = [Case(f"last-{n}", self.last(life, n), "") for n in range(16)]
+        sender.send(*last)
+        names = {(f"ws-{n}", f"last-{life}", 0) for n in range(16)}
+        results = self.reader.results
+        self.reader.wait(lambda: names <= set(results), 30, "the last of each shard")
+        self.assertEqual(worker.stop(), 0)
+
+    def last(self, life: int, n: int) -> bfwire.Record:
+        rec = self.fleet.build(self.fleet.job(f"ws-{n}", f"last-{life}"))
+        bfwire.sign_tree("job", self.fleet.keys.private["job"], now_ms(), [rec])
+        return rec
+
+    def check(self, case: Case) -> None:
+        """Four copies were written, two in each life."""
+        results = self.reader.results[WORKSPACE, case.name, 0]
+        self.assertEqual(len({result.id for result in results}), 1)
+        self.assertEqual(len({result.usage_id for result in results}), 1)
+        self.assertEqual({result.outcome for result in results}, {case.ends})
+        self.assertEqual(len(results), 4 if case.name.startswith("server") else 1)
+
+
 class BombTest(unittest.TestCase):
     """Records that grow when they are unpacked, beyond what a client takes."""
 
