@@ -287,7 +287,12 @@ static enum bf_txn_end txn_failed(struct bf_txn *txn,
             code = rd_kafka_fatal_error(txn->rk, reason, sizeof(reason));
         end = is_fencing(code) ? BF_TXN_FENCED : BF_TXN_UNSURE;
     }
-    if (end == BF_TXN_UNSURE || end == BF_TXN_FENCED)
+    /*
+     * A refused record has used up sequence numbers: the next one for that
+     * partition makes the broker miss it, and librdkafka 2.0.2 may notice in
+     * the middle of send_offsets, which then waits for its whole timeout.
+     */
+    if (end == BF_TXN_UNSURE || end == BF_TXN_FENCED || end == BF_TXN_REFUSED)
         txn_close(txn);
     return end;
 }

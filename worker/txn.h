@@ -69,7 +69,8 @@ bool bf_txn_is_open(const struct bf_txn *txn);
 /*
  * One transaction. On REFUSED, refused is set in every member of the batch
  * that the broker named, and in all when it named none; err tells of the end,
- * whenever that is not COMMITTED. UNSURE and FENCED leave it closed.
+ * whenever that is not COMMITTED. UNSURE, FENCED and what the broker (not our
+ * own librdkafka) has REFUSED leave it closed.
  */
 enum bf_txn_end bf_txn_run(struct bf_txn *txn, struct bf_txn_batch *batch,
                            struct bf_err *err);

@@ -166,6 +166,7 @@ class RefusedTest(FaultCase):
         arrived = sorted(at for at, _ in sum(reader.arrivals.values(), []))
         stall = max(b - a for a, b in zip(arrived, arrived[1:], strict=False))
         print(f"\nrefused for size: longest stall {stall:.1f} s, all in {took:.1f} s")
+        self.assertLess(stall, 10)
         self.stop(worker)
 
         self.succeeded(small)
