@@ -11,9 +11,7 @@
 #include "worker/crash.h"
 #include "worker/ledger.h"
 #include "worker/restore.h"
-
-/* A batch that cannot be unpacked is read this often before it is given up. */
-#define UNREADABLE_TRIES 3
+#include "worker/skip.h"
 
 enum phase { AWAY, ASKING, READING, OPEN, DRAINING, STOPPED };
 
@@ -23,8 +21,8 @@ struct lane {
     int64_t next;              /* the offset that the log should give next */
     int64_t base;              /* committed: below, all is over */
     rd_kafka_message_t *held;  /* read, but does not fit the window yet */
-    int unreadable;            /* times in a row that next could not be read */
-    int64_t skip_to;           /* go on there; 0: go on as it comes */
+    struct bf_skip skip;       /* over what cannot be unpacked */
+    int64_t look_at;           /* go on there; -1: go on as it comes */
 };
 
 struct slot {
@@ -50,7 +48,7 @@ struct bf_shards {
     size_t turn;                               /* whose turn it is to pull */
     rd_kafka_topic_partition_list_t *revoking; /* unanswered REVOKE */
     bool any_reopen;
-    bool any_skip;
+    bool any_look;
 };
 
 static const enum bf_topic lane_topics[] = {
@@ -241,8 +239,8 @@ static int open_shard(struct bf_shards *shards, uint32_t id, struct bf_err *err)
         bf_ledger_load(&lane->restored, &from->meta);
         lane->base = from->meta.base;
         lane->next = from->start;
-        lane->unreadable = 0;
-        lane->skip_to = 0;
+        lane->look_at = -1;
+        bf_skip_init(&lane->skip);
         if (from->from_base)
             bf_log_warn("offsets_expired", bf_kv_int("shard", id),
                         bf_kv_str("lane", bf_lane_name((enum bf_lane)i)),
@@ -519,7 +517,7 @@ static int serve_reopens(struct bf_shards *shards, struct bf_err *err)
 }
 
 /* Read the lane from another place. */
-static int skip(struct bf_shards *shards, uint32_t id, size_t which,
+static int look(struct bf_shards *shards, uint32_t id, size_t which,
                 struct bf_err *err)
 {
     struct lane *lane = &shards->slots[id].lanes[which];
@@ -529,8 +527,8 @@ static int skip(struct bf_shards *shards, uint32_t id, size_t which,
     int rc;
 
     rd_kafka_topic_partition_list_add(parts, topic, (int32_t)id)->offset =
-        lane->skip_to;
-    lane->skip_to = 0;
+        lane->look_at;
+    lane->look_at = -1;
     rc = bf_consumer_unassign(shards->config.consumer, parts, err);
     bf_feed_close(bf_take(lane->feed));
     lane->feed =
@@ -542,18 +540,18 @@ static int skip(struct bf_shards *shards, uint32_t id, size_t which,
     return rc || !lane->feed ? -1 : 0;
 }
 
-static int serve_skips(struct bf_shards *shards, struct bf_err *err)
+static int serve_looks(struct bf_shards *shards, struct bf_err *err)
 {
     for (uint32_t i = 0; i < shards->config.shards; i++) {
         struct slot *slot = &shards->slots[i];
 
         for (size_t which = 0; slot->phase == OPEN && which < BF_INPUT_LANES;
              which++) {
-            if (slot->lanes[which].skip_to > 0 && skip(shards, i, which, err))
+            if (slot->lanes[which].look_at >= 0 && look(shards, i, which, err))
                 return -1;
         }
     }
-    shards->any_skip = false;
+    shards->any_look = false;
     return 0;
 }
 
@@ -593,7 +591,7 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
         if (read_state(shards, i, err))
             return -1;
     }
-    if (shards->any_skip && serve_skips(shards, err))
+    if (shards->any_look && serve_looks(shards, err))
         return -1;
     if (shards->any_reopen && serve_reopens(shards, err))
         return -1;
@@ -605,7 +603,7 @@ int bf_shards_wait(const struct bf_shards *shards, int max_ms)
     int64_t now = bf_mono_ms();
     int64_t wait = max_ms;
 
-    if (shards->any_skip)
+    if (shards->any_look)
         return 0;
     if (!shards->revoking && !shards->any_reopen)
         return max_ms;
@@ -642,7 +640,6 @@ static void gap_pull(struct slot *slot, uint32_t id, enum bf_lane which,
         ret->lost += !bf_ledger_has(&lane->restored, o);
     }
     lane->next = to;
-    lane->unreadable = 0;
 }
 
 /* The log was read up to here; what lies between was not in it. */
@@ -678,7 +675,6 @@ static enum bf_pull_kind pull_record(struct bf_shards *shards, uint32_t id,
         return BF_PULL_NONE;
     }
     lane->next = msg->offset + 1;
-    lane->unreadable = 0;
     *ret = (struct bf_pull){.kind = BF_PULL_RECORD,
                             .shard = id,
                             .epoch = slot->epoch,
@@ -688,33 +684,35 @@ static enum bf_pull_kind pull_record(struct bf_shards *shards, uint32_t id,
     return BF_PULL_RECORD;
 }
 
-/*
- * The batch at next cannot be unpacked, and librdkafka would try it for ever.
- * Look one offset further until it is behind us; what lies between is a gap.
- */
-static void skip_unreadable(struct bf_shards *shards, uint32_t id,
-                            struct lane *lane, const rd_kafka_message_t *msg)
+static bool is_unreadable(const rd_kafka_message_t *msg)
 {
-    lane->unreadable++;
-    bf_log_error("unreadable", bf_kv_int("shard", id),
-                 bf_kv_int("offset", msg->offset),
-                 bf_kv_str("error", rd_kafka_message_errstr(msg)));
-    if (lane->unreadable < UNREADABLE_TRIES)
-        return;
-    lane->skip_to =
-        lane->next + 1 + (int64_t)lane->unreadable - UNREADABLE_TRIES;
-    shards->any_skip = true;
+    return msg->err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
+           msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
+}
+
+/* True when msg is to be left, because we have to look at another place. */
+static bool skips(struct bf_shards *shards, uint32_t id, struct lane *lane,
+                  const rd_kafka_message_t *msg)
+{
+    if (is_unreadable(msg)) {
+        bf_log_error("unreadable", bf_kv_int("shard", id),
+                     bf_kv_int("offset", msg->offset),
+                     bf_kv_str("error", rd_kafka_message_errstr(msg)));
+        lane->look_at =
+            bf_skip_unreadable(&lane->skip, lane->next, msg->offset);
+    } else {
+        lane->look_at = bf_skip_readable(&lane->skip);
+    }
+    shards->any_look = shards->any_look || lane->look_at >= 0;
+    return lane->look_at >= 0;
 }
 
 /* The log does not hold what we want to read next. */
-static void cut_log(struct bf_shards *shards, uint32_t id, struct lane *lane,
+static void cut_log(struct bf_shards *shards, uint32_t id,
                     const rd_kafka_message_t *msg)
 {
-    if (msg->err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
-        msg->err == RD_KAFKA_RESP_ERR__BAD_MSG) {
-        skip_unreadable(shards, id, lane, msg);
-        return;
-    }
+    if (is_unreadable(msg))
+        return; /* said, and being tried again */
     bf_log_warn("log_cut", bf_kv_int("shard", id),
                 bf_kv_int("offset", msg->offset),
                 bf_kv_str("error", rd_kafka_message_errstr(msg)));
@@ -742,25 +740,27 @@ static enum bf_pull_kind pull_lane(struct bf_shards *shards, uint32_t id,
     struct lane *lane = &shards->slots[id].lanes[which];
     rd_kafka_message_t *msg;
 
-    if (lane->skip_to > 0)
+    if (lane->look_at >= 0)
         return BF_PULL_NONE;
     while (
         (msg = lane->held ? bf_take(lane->held) : bf_feed_next(lane->feed))) {
+        if (skips(shards, id, lane, msg)) {
+            rd_kafka_message_destroy(msg);
+            break;
+        }
         if (!is_nothing(lane, msg))
             return pull_record(shards, id, which, msg, ret);
         if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF &&
             msg->offset > lane->next) {
             lane->held = msg;
-            if (pull_gap(shards, id, which, msg->offset, ret) != BF_PULL_NONE)
-                return BF_PULL_GAP;
-            return BF_PULL_NONE;
+            return pull_gap(shards, id, which, msg->offset, ret);
         }
         if (msg->err && msg->err != RD_KAFKA_RESP_ERR__PARTITION_EOF)
-            cut_log(shards, id, lane, msg);
+            cut_log(shards, id, msg);
         else if (!msg->err && msg->offset == lane->next)
             lane->next++;
         rd_kafka_message_destroy(msg);
-        if (shards->slots[id].phase != OPEN || lane->skip_to > 0)
+        if (shards->slots[id].phase != OPEN)
             break;
     }
     return BF_PULL_NONE;
