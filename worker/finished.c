@@ -251,11 +251,20 @@ static bool is_small(const struct segment *segment)
     return segment->nids < BF_MAX_SEGMENT / 2;
 }
 
+/*
+ * All but the newest: its ids come one by one, and folding half of it would
+ * write over the rest in Kafka.
+ */
+static size_t settled(const struct bf_finished *finished)
+{
+    return finished->nsegments > 0 ? finished->nsegments - 1 : 0;
+}
+
 static bool is_worth_it(const struct bf_finished *finished, int64_t now_ms)
 {
     size_t small = 0;
 
-    for (size_t i = 0; i < finished->nsegments; i++) {
+    for (size_t i = 0; i < settled(finished); i++) {
         if (is_over(finished, i, 0, now_ms))
             return true;
         small += is_small(&finished->segments[i]);
@@ -289,7 +298,7 @@ bool bf_finished_fold(const struct bf_finished *finished, int64_t now_ms,
         bf_fold_release(&fold);
         return false;
     }
-    for (size_t i = 0; i < finished->nsegments; i++) {
+    for (size_t i = 0; i < settled(finished); i++) {
         const struct segment *segment = &finished->segments[i];
 
         if (is_over(finished, i, before, now_ms)) {

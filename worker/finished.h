@@ -53,7 +53,8 @@ struct bf_fold {
 void bf_fold_release(struct bf_fold *fold);
 
 /*
- * What is worth folding now: true when *ret is filled. Nothing changes here
+ * What is worth folding now: true when *ret is filled. Leaves the newest
+ * segment alone, which may still grow. Nothing changes here
  * until bf_finished_folded() says that it is committed.
  */
 bool bf_finished_fold(const struct bf_finished *finished, int64_t now_ms,

@@ -129,6 +129,33 @@ class QuietTest(CrashCase):
         self.judged(jobs, lambda: self.reach(jobs))
 
 
+class CopiesTest(CrashCase):
+    """Every record a second time, after its worker has gone: each finished id
+    must have outlived the folding of small segments into large ones."""
+
+    def test_no_copy_runs(self) -> None:
+        jobs, more = 3000, 200
+        first = self.start("w0", worker__commit_interval="2ms")
+
+        def break_things() -> None:
+            records = self.fleet.submit(
+                spread_jobs(
+                    self.fleet, jobs, WORKSPACES, lambda _: {"id_origin": "client"}
+                )
+            )
+            self.reach(jobs)
+            first.stop()
+            self.fleet.produce(None, records)
+            # Behind the copies in every shard: when these are done, all are.
+            self.fleet.submit(
+                self.fleet.job(f"ws-{n % WORKSPACES}", f"more-{n}") for n in range(more)
+            )
+            self.start("w1")
+
+        self.judged(jobs + more, break_things)
+        self.assertEqual(self.runs(), jobs + more)
+
+
 class LongTest(CrashCase):
     """The run of the issue: everything at once."""
 

@@ -82,6 +82,29 @@ static void folding_loses_nothing(void **unused)
         assert_true(has(finished, n));
 }
 
+/* Its ids come one by one; the first of them may set off a fold. */
+static void a_segment_that_grows_is_not_folded(void **unused)
+{
+    struct bf_err err = {0};
+    bf_autofinished struct bf_finished *finished = bf_finished_new(&err);
+    struct bf_fold fold;
+
+    (void)unused;
+    for (uint32_t n = 0; n < 2 * BF_FINISHED_SMALL; n++)
+        add(finished, n, n, 1000);
+    add(finished, 1000, 1000, 1000);
+    assert_true(bf_finished_fold(finished, 2000, &fold));
+    for (size_t i = 0; i < fold.nends; i++)
+        assert_int_not_equal(fold.ends[i], 1000);
+    assert_int_not_equal(fold.segment, 1000);
+    add(finished, 1000, 1001, 1000);
+    assert_int_equal(bf_finished_folded(finished, &fold, &err), 0);
+    bf_fold_release(&fold);
+    assert_true(has(finished, 1000));
+    assert_true(has(finished, 1001));
+    assert_true(has(finished, 5));
+}
+
 static void a_few_small_segments_are_left_alone(void **unused)
 {
     struct bf_err err = {0};
@@ -145,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_added_is_known_and_nothing_else),
         cmocka_unit_test(folding_loses_nothing),
+        cmocka_unit_test(a_segment_that_grows_is_not_folded),
         cmocka_unit_test(a_few_small_segments_are_left_alone),
         cmocka_unit_test(the_old_are_forgotten),
         cmocka_unit_test(there_are_never_more_than_promised),
