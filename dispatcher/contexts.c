@@ -73,6 +73,8 @@ static struct bf_fetch *open_fetch(const struct bf_contexts *conf,
 
     if (!kafka)
         return NULL;
+    /* What it fetches is there: at the log's end no answer may be waited for */
+    rd_kafka_conf_set(kafka, "fetch.wait.max.ms", "1", why, sizeof(why));
     rk = rd_kafka_new(RD_KAFKA_CONSUMER, kafka, why, sizeof(why));
     if (rk)
         return bf_fetch_new(rk, err);

@@ -397,11 +397,16 @@ static int show_report(struct task *task, json_t *usage, json_t *files,
     json_auto_t *report =
         bf_video_report(&task->out, task->frames, usage, files, err);
 
-    if (!report)
+    if (!report || bf_table_json(report, &text, err) ||
+        bf_video_out_write(&task->out, "summary.json", bf_buf_slice(&text),
+                           err))
         return -1;
-    if (task->cli->json ? bf_table_json(report, &text, err)
-                        : bf_video_report_text(report, &text, err))
-        return -1;
+    if (!task->cli->json) {
+        bf_buf_clear(&text);
+        bf_cli_say(task->cli, "%s", "");
+        if (bf_video_report_text(report, &text, err))
+            return -1;
+    }
     return bf_cli_print(task->cli, &text, err);
 }
 

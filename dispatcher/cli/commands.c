@@ -213,10 +213,9 @@ static const struct bf_command commands[] = {
             "The jobs' ids follow from the file, the block and the rate: the\n"
             "same command again goes on where it was, and runs nothing twice.\n"
             "With --wait, the results are written to a folder (--out, or one\n"
-            "named as the batch): results.ndjson in the order of frames, and\n"
-            "if the block returns an image, frames/, video.mp4 and "
-            "contact.jpg\n"
-            "(frames without one are red); then a summary is printed.",
+            "named as the batch): results.ndjson in the order of frames,\n"
+            "summary.json, and if the block returns an image, frames/,\n"
+            "video.mp4 and contact.jpg (frames without one are red).",
         .options = FLAGS(video_flags),
         .min_words = 1,
         .max_words = 1,

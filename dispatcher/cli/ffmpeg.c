@@ -13,8 +13,6 @@
 #define MAX_RATE 240 /* a nominal rate above it is a clock, not a rate */
 #define MAX_PATH 4096
 
-extern char **environ;
-
 /* ---- life ---------------------------------------------------------------- */
 
 static int spawn_error(int number, const char *name, struct bf_err *err)

@@ -46,12 +46,13 @@ static void stem_of(const char *name, char out[STEM + 1])
     size_t len = strcspn(name, ".");
 
     len = len > STEM ? STEM : len;
+    memcpy(out, name, len);
     for (size_t i = 0; i < len; i++) {
-        char c = name[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                     (c >= '0' && c <= '9');
+        char c = out[i];
 
-        out[i] = plain ? c : '-';
+        if ((c < 'a' || c > 'z') && (c < 'A' || c > 'Z') &&
+            (c < '0' || c > '9'))
+            out[i] = '-';
     }
     out[len] = '\0';
 }

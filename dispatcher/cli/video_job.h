@@ -14,11 +14,13 @@
 struct bf_cli;
 struct bf_err;
 
-#define BF_VIDEO_FRAMES 1000000U       /* frames that one batch may have */
-#define BF_VIDEO_BATCH (BF_MAX_ID - 7) /* characters; ".NNNNNN" follows them   \
-                                        */
-#define BF_VIDEO_JPEG (10U << 20) /* bytes of one frame: its base64 must fit   \
-                                   */
+#define BF_VIDEO_FRAMES 1000000U /* frames that one batch may have */
+#define BF_VIDEO_BATCH                                                         \
+    (BF_MAX_ID - 7) /* characters; ".NNNNNN" follows them                      \
+                     */
+#define BF_VIDEO_JPEG                                                          \
+    (10U << 20) /* bytes of one frame: its base64 must fit                     \
+                 */
 
 struct bf_video_job {
     const char *name; /* of the file, without folders; borrowed */

@@ -433,7 +433,7 @@ static int make_mp4(const struct bf_video_out *out, uint64_t frames,
 static int make_sheet(uint64_t frames, const char *pattern, const char *path,
                       struct bf_err *err)
 {
-    unsigned step = (unsigned)((frames + TILES - 1) / TILES);
+    unsigned step = (unsigned)((frames - 1) / TILES + 1); /* frames > 0 */
     unsigned tiles = (unsigned)((frames + step - 1) / step);
     unsigned columns = tiles < COLUMNS ? tiles : COLUMNS;
     bf_autobuf struct bf_buf url = BF_BUF_INIT(MAX_PATH);
@@ -462,6 +462,14 @@ static int add_file(json_t *files, const char *kind, const char *path,
 {
     return json_object_set_new(files, kind, json_string(path)) ? bf_err_oom(err)
                                                                : 0;
+}
+
+int bf_video_out_write(const struct bf_video_out *out, const char *name,
+                       struct bf_slice bytes, struct bf_err *err)
+{
+    bf_autofree char *path = path_of(out->folder, name);
+
+    return path ? write_file(path, bytes.ptr, bytes.len, err) : bf_err_oom(err);
 }
 
 static int finish_images(struct bf_video_out *out, uint64_t frames,
@@ -495,5 +503,7 @@ int bf_video_out_finish(struct bf_video_out *out, uint64_t frames,
     if (write_results(out, frames, results, err) ||
         add_file(files, "results", results, err))
         return -1;
-    return out->images > 0 ? finish_images(out, frames, files, err) : 0;
+    return frames > 0 && out->images > 0
+               ? finish_images(out, frames, files, err)
+               : 0;
 }

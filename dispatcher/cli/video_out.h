@@ -7,6 +7,7 @@
  *   results.ndjson   one result a line, as GET /v1/results gives it
  *   frames/NNNNNN.*  the image that the block returned for a frame, if any
  *   video.mp4, contact.jpg  made of those by ffmpeg
+ *   summary.json     what video_report.h makes of it
  */
 
 #include <jansson.h>
@@ -58,6 +59,10 @@ bool bf_video_out_wants(const struct bf_video_out *out, const json_t *doc,
  */
 int bf_video_out_finish(struct bf_video_out *out, uint64_t frames,
                         json_t *files, struct bf_err *err);
+
+/* A file of the folder, as a whole. */
+int bf_video_out_write(const struct bf_video_out *out, const char *name,
+                       struct bf_slice bytes, struct bf_err *err);
 
 /* Milliseconds that a share (0 to 1) of results took at most; -1: no result. */
 int64_t bf_video_out_latency(struct bf_video_out *out, double share);

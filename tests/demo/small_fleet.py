@@ -56,6 +56,7 @@ listen = 127.0.0.1:0
 port_file = {folder}/address
 # No tokens: it listens on the loopback interface only.
 anonymous = true
+url = {url}
 """
 
 
@@ -75,31 +76,33 @@ class Fleet:
 
     def configure(self, brokers: str, prefix: str = "bf.") -> None:
         """An empty folder, but for the keys: topics of before need them."""
+        self.brokers, self.prefix = brokers, prefix
         for name in ("logs", "run"):
             shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / name).mkdir(parents=True)
+        self._write_ini()
+
+    def _write_ini(self) -> None:
         text = INI.format(
             folder=self.folder,
-            brokers=brokers,
-            group="blockfleet" if prefix == "bf." else prefix.rstrip("."),
-            prefix=prefix,
+            brokers=self.brokers,
+            group="blockfleet" if self.prefix == "bf." else self.prefix.rstrip("."),
+            prefix=self.prefix,
             shards=SHARDS,
             python=self.python,
             workspace=WORKSPACE,
+            url=self.url,
         )
         self.ini.write_text(text)
 
     def command(self, *words: str) -> list[str]:
         """A command line of `blockfleet` for this fleet."""
         argv = [self.programs / "blockfleet", *words, "--config", self.ini]
-        return [str(part) for part in argv] + self._url()
-
-    def _url(self) -> list[str]:
-        return [f"--dispatcher.url={self.url}"] if self.address else []
+        return [str(part) for part in argv]
 
     @property
     def url(self) -> str:
-        return f"http://{self.address}"
+        return f"http://{self.address or '127.0.0.1:8080'}"
 
     def init_topics(self) -> str:
         """What `topics init` says; its own words when it fails."""
@@ -137,6 +140,7 @@ class Fleet:
 
         wait_until(ready, START_S, f"a ready dispatcher, see {proc.log}")
         self.address = file.read_text().strip()
+        self._write_ini()  # now that there is an address to give
 
     def start_workers(self, names: list[str]) -> None:
         """All at once, until each has some of the shards."""

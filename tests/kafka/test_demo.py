@@ -1,0 +1,241 @@
+"""What a newcomer does: a video through a fleet of real runners."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from harness import Cluster
+from harness.dist import cache_dir
+
+ROOT = Path(__file__).resolve().parents[2]
+DEMO = ROOT / "tests" / "demo"
+sys.path.insert(0, str(DEMO))
+from small_fleet import Fleet, State  # noqa: E402
+
+BIN = Path(os.environ.get("BF_BIN_DIR", ROOT / "build/crash/bin"))
+PYTHON = cache_dir() / "demo-venv" / "bin" / "python"
+FRAMES = 30
+FAILING = """
+def run(self, image, frame):
+    if frame in (3, 4):
+        raise ValueError(f"not {frame}")
+    return {"frame": frame, "image": image}
+"""
+# Over what the dispatcher keeps at hand: fetched from Kafka one by one.
+LARGE = """
+def run(self, image, frame, size):
+    return {"frame": frame, "pad": "x" * size}
+"""
+
+
+def make_clip(path: Path) -> Path:
+    source = f"testsrc=size=320x180:rate=10:duration={FRAMES // 10}"
+    command = ["ffmpeg", "-v", "error", "-f", "lavfi", "-i", source, str(path)]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+    return path
+
+
+def count_frames(path: Path) -> int:
+    command = ["ffprobe", "-v", "error", "-count_frames", "-of", "csv=p=0"]
+    command += ["-show_entries", "stream=nb_read_frames", str(path)]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+class VideoTest(unittest.TestCase):
+    """One fleet; every test has blocks, and so jobs, of its own."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.cluster = cls.enterClassContext(Cluster())
+        cls.clip = make_clip(cls.folder / "clip.mp4")
+        cls.fleet = Fleet(cls.folder / "fleet", BIN, PYTHON)
+        cls.addClassCleanup(cls.fleet.stop)
+        cls.fleet.configure(cls.cluster.bootstrap)
+        cls.fleet.init_topics()
+        cls.fleet.start_dispatcher()
+        cls.fleet.start_workers(["one", "two"])
+
+    def video(self, *words: str, status: int = 0) -> str:
+        """What it said; files are in the folder `out`."""
+        command = self.fleet.command("video", str(self.clip), "-w", "demo", *words)
+        done = subprocess.run(
+            [*command, "-o", str(self.out)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        self.assertEqual(done.returncode, status, done.stdout)
+        return done.stdout
+
+    def setUp(self) -> None:
+        self.out = self.folder / "out" / self.id()
+
+    def block(self, code: str) -> str:
+        path = self.out.with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+        return str(path)
+
+    def summary(self) -> dict:
+        return json.loads((self.out / "summary.json").read_text())
+
+    def results(self) -> list[dict]:
+        lines = (self.out / "results.ndjson").read_text().splitlines()
+        rows = [json.loads(line) for line in lines]
+        for row in rows:
+            row.pop("as_of")  # when it was asked for
+        return rows
+
+    def test_every_frame_once_in_order_and_never_again(self) -> None:
+        words = ("-c", str(DEMO / "block.py"))
+        before = self.usage()
+        told = self.video(*words)
+        self.assertRegex(told, rf"jobs +{FRAMES} succeeded\n")
+        self.assertRegex(told, r"isolation +process\n")
+        report = self.summary()
+        self.assertEqual(sum(report["workers"].values()), FRAMES)
+        self.assertEqual(len(report["workers"]), 2, report["workers"])
+        self.assertEqual(report["images"], FRAMES)
+        self.assertGreater(report["latency_ms"]["p50"], 0)
+        self.assertLessEqual(report["latency_ms"]["p50"], report["latency_ms"]["p99"])
+        rows = self.results()
+        self.assertEqual([row["batch_index"] for row in rows], list(range(FRAMES)))
+        # It looked at the pixels: the test picture has a lot to find.
+        values = [json.loads(row["result"]) for row in rows]
+        self.assertTrue(all(value["count"] > 3 for value in values), told)
+        self.assertTrue(all(40 < value["mean_luma"] < 220 for value in values))
+        self.assertEqual(count_frames(self.out / "video.mp4"), FRAMES)
+        self.assertTrue((self.out / "contact.jpg").stat().st_size > 10_000)
+        self.assertEqual(self.usage() - before, FRAMES)
+        again = self.video(*words)
+        self.assertIn(f"sent        0 of {FRAMES} frames", again)
+        self.assertEqual(self.usage() - before, FRAMES)
+        self.assertEqual(self.results(), rows)
+
+    def usage(self) -> int:
+        """Runs that were metered so far."""
+        block = self.block("def run(self, image, frame):\n    return frame\n")
+        out, self.out = self.out, self.out.with_suffix(".probe")
+        self.video("-c", block, "--max-frames", "1")
+        runs = self.summary()["usage"]["runs"]
+        self.out = out
+        return runs
+
+    def test_it_goes_on_where_it_was(self) -> None:
+        words = ("-c", self.block(LARGE), "--set", "size=100000")
+        self.video(*words, "--max-frames", "10")
+        self.assertEqual(len(self.results()), 10)
+        told = self.video(*words, "--fps", "10")
+        self.assertIn(f"sent        {FRAMES - 10} of {FRAMES} frames", told)
+        rows = self.results()
+        self.assertEqual(len(rows), FRAMES)
+        for frame, row in enumerate(rows):
+            value = json.loads(row["result"])
+            self.assertEqual(value, {"frame": frame, "pad": "x" * 100_000})
+            self.assertNotIn("result_url", row)
+        self.assertFalse((self.out / "video.mp4").exists())
+
+    def test_frames_that_fail_are_shown(self) -> None:
+        told = self.video("-c", self.block(FAILING), "--fps", "2", status=1)
+        self.assertRegex(told, r"jobs +4 succeeded, 2 failed|2 failed, 4 succeeded")
+        self.assertIn("first frame without success is 3", told)
+        self.assertIn("ValueError: not 3", told)
+        self.assertRegex(told, r">>> +4 \|")
+        self.assertEqual(self.summary()["images"], 4)
+        self.assertEqual(count_frames(self.out / "video.mp4"), 6)
+        frames = sorted(path.name for path in (self.out / "frames").iterdir())
+        self.assertEqual(frames, [f"{n:06}.jpg" for n in range(6)])
+
+    def test_what_is_no_video(self) -> None:
+        self.clip, clip = self.folder / "fleet" / "fleet.ini", self.clip
+        try:
+            told = self.video("-c", str(DEMO / "block.py"), status=7)
+        finally:
+            self.clip = clip
+        self.assertIn("ffprobe: file:", told)
+
+    def test_without_ffmpeg(self) -> None:
+        command = self.fleet.command("video", str(self.clip), "-w", "demo")
+        done = subprocess.run(
+            [*command, "-c", str(DEMO / "block.py")],
+            capture_output=True,
+            text=True,
+            env={"PATH": "/nowhere"},
+        )
+        self.assertEqual(done.returncode, 7)
+        self.assertIn("apt-get install ffmpeg", done.stderr)
+
+
+class CommandTest(unittest.TestCase):
+    """`./run demo`, `up` and `down`, without what `run` installs and builds."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.cluster = self.enterContext(Cluster())
+
+    def demo(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, str(DEMO / "demo.py"), *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=180,
+            cwd=self.folder,
+            env={
+                **os.environ,
+                "BF_BIN_DIR": str(BIN),
+                "BLOCKFLEET_BROKERS": self.cluster.bootstrap,
+                "BF_DEMO_FOLDER": str(self.folder / "run"),
+                "PYTHONPATH": str(ROOT / "tests" / "kafka"),
+            },
+        )
+        self.assertEqual(done.returncode, 0, done.stdout)
+        return done.stdout
+
+    def test_demo(self) -> None:
+        clip = make_clip(self.folder / "clip.mp4")
+        told = self.demo("demo", str(clip), "--frames", "20", "--out", "out")
+        self.assertIn("checked     every frame succeeded", told)
+        summary = json.loads((self.folder / "out/summary.json").read_text())
+        self.assertEqual(summary["outcomes"], {"succeeded": 20})
+        self.assertEqual(self.left(), [])
+
+    def test_up_and_down(self) -> None:
+        told = self.demo("up", "--workers", "1")
+        state = State(self.folder / "run" / "fleet.json")
+        try:
+            self.assertEqual(set(state.running()), {"dispatcher", "worker-1"})
+            self.assertIn("it is up already", self.demo("up"))
+            begin = told.index("  curl")
+            curl = told[begin : told.index("\n\n", begin)]
+            answer = subprocess.run(curl, shell=True, stdout=subprocess.PIPE)
+            job = json.loads(answer.stdout)
+            self.assertEqual((job["status"], job["result_bytes"]), ("succeeded", 10))
+        finally:
+            self.demo("down")
+        self.assertEqual(self.left(), [])
+        self.assertIn("nothing is up", self.demo("down"))
+
+    def left(self) -> list[str]:
+        """Processes that still name our folder."""
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                text = path.read_bytes()
+            except OSError:
+                continue
+            if os.fsencode(self.folder / "run") in text:
+                found.append(text.decode().replace("\0", " "))
+        return found
+
+
+if __name__ == "__main__":
+    unittest.main()
