@@ -509,7 +509,8 @@ static void serve_queries(struct bf_committer *c)
             bf_mailbox_put(c->out, &query->msg);
             continue;
         }
-        if (now - query->asked_ms >= UNSTABLE_MS / 2)
+        /* The answer has taken its time: that counts, too. */
+        if (bf_mono_ms() - query->asked_ms >= UNSTABLE_MS)
             fence_writer(c, query);
         /* Never less: rd_kafka_committed answers NOT_COORDINATOR at once. */
         query->next_ms = bf_mono_ms() + RETRY_MS;

@@ -7,6 +7,7 @@ import struct
 import tempfile
 import time
 import unittest
+from collections import Counter
 from pathlib import Path
 
 import fleet as fleets
@@ -364,30 +365,6 @@ class ForgottenTest(FaultCase):
         self.assertEqual([line["level"] for line in found], ["error"])
         self.assertIn(text, found[0]["message"])
 
-    def test_retention_while_nobody_reads(self) -> None:
-        first = self.first_life(40)
-        done = [
-            sum(self.fleet.place(job)[1] == shard for job in first)
-            for shard in range(self.shards)
-        ]
-        self.fleet.submit(self.jobs("lost", 80))
-        ends = self.ends("bf.jobs")
-        self.delete_records("bf.jobs", ends)
-        later = self.jobs("later", 40)
-        self.fleet.submit(later)
-        worker = self.fleet.worker("after")
-        self.wait_results(later)
-        self.wait_complete()
-        letters = self.reader.letters
-        self.reader.wait(lambda: len(letters) == self.shards, 10, "letters")
-        self.stop(worker)
-        for shard, end in enumerate(ends):
-            with self.subTest(shard):
-                self.check_lost(worker, shard, 0, end, end - done[shard])
-        self.assertEqual(len(self.reader.results), len(first) + len(later))
-        self.succeeded(first + later)
-        self.assertEqual(self.reader.problems, [])
-
     def test_retention_overtakes_a_reader(self) -> None:
         """More than the worker's queues hold is waiting when it goes."""
         self.fleet.init_topics()
@@ -423,20 +400,41 @@ class ForgottenTest(FaultCase):
         self.admin.delete_consumer_groups([GROUP])[GROUP].result(10)
         self.assertEqual(self.bases("bf.jobs"), [-1] * self.shards)
 
-    def test_offsets_are_gone_and_b_is_not(self) -> None:
-        """After a clean stop b is exact: nothing runs again."""
-        first = self.first_life(100)
+    def test_offsets_are_gone_and_then_records(self) -> None:
+        """After a clean stop b is exact: nothing runs again. What retention
+        takes while nobody reads is counted without what was complete."""
+        jobs = self.first_life(60)
         self.forget_offsets()
-        later = self.jobs("later", 100)
-        self.fleet.submit(later)
-        worker = self.fleet.worker("after")
-        self.wait_results(later)
+        second = self.jobs("second", 60)
+        self.fleet.submit(second)
+        worker = self.fleet.worker("second")
+        self.wait_results(second)
         self.check_warnings(worker, 0)
         self.stop(worker)
-        self.assertEqual(len(self.reader.results), len(first) + len(later))
-        self.succeeded(first + later)
-        self.assertEqual(self.reader.problems, [])
+        jobs += second
+        self.assertEqual(len(self.reader.results), len(jobs))
         self.assertFalse(self.reader.letters)
+
+        done = Counter(self.fleet.place(job)[1] for job in jobs)
+        self.fleet.submit(self.jobs("lost", 60))
+        ends = self.ends("bf.jobs")
+        self.delete_records("bf.jobs", ends)
+        third = self.jobs("third", 60)
+        self.fleet.submit(third)
+        worker = self.fleet.worker("third")
+        self.wait_results(third)
+        self.wait_complete()
+        letters = self.reader.letters
+        self.reader.wait(lambda: len(letters) == self.shards, 10, "letters")
+        self.stop(worker)
+        for shard, end in enumerate(ends):
+            with self.subTest(shard):
+                self.check_lost(worker, shard, 0, end, end - done[shard])
+        self.assertFalse(lines(worker, "offsets_expired"))
+        jobs += third
+        self.assertEqual(len(self.reader.results), len(jobs))
+        self.succeeded(jobs)
+        self.assertEqual(self.reader.problems, [])
 
     def check_warnings(self, worker: Proc, base: int) -> None:
         found = [line for line in lines(worker, "offsets_expired")]

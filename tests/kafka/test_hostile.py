@@ -542,7 +542,7 @@ class ReplayTest(unittest.TestCase):
 class BombTest(unittest.TestCase):
     """Records that grow when they are unpacked, beyond what a client takes."""
 
-    BATCH = 12
+    BATCH = 6
 
     def test_a_bomb_is_reported_and_its_neighbours_run(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="blockfleet-hostile-")
@@ -586,7 +586,7 @@ class BombTest(unittest.TestCase):
 
     def batch(self, attacker: Attacker, bootstrap: str) -> int:
         """Each of them is allowed, but not all in one batch. The first offset."""
-        value = setter(value=b" " * (5 << 20))
+        value = setter(value=b" " * (10 << 20))
         for n in range(self.BATCH):
             attacker.add(f"batch-{n}", "untrusted", after=value)
         config = {

@@ -11,7 +11,7 @@ import threading
 import time
 import unittest
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -109,13 +109,12 @@ class MembersTest(CrashCase):
 
     # ---- who is there
 
-    def join(self, count: int) -> None:
+    def join(self, count: int, env: dict[str, str] | None = None) -> None:
         for _ in range(count):
             name = f"w{len(self.members) + len(self.gone)}"
             options = {"worker__concurrency": 256, "noop__delay": "100ms"}
-            self.members.append(
-                Watched(self.start(name, log__rate=0, worker__drain="5s", **options))
-            )
+            options |= {"log__rate": 0, "worker__drain": "5s"}
+            self.members.append(Watched(self.start(name, env=env, **options)))
         self.settle(f"{count} more")
 
     def leave(self, count: int) -> None:
@@ -134,8 +133,14 @@ class MembersTest(CrashCase):
         victim = max(self.members, key=lambda member: len(member.owned()))
         self.members.remove(victim)
         shards = victim.owned()
-        self.may_lose(victim.proc)
         died = victim.die()
+        self.succeeded(victim, shards, died, reader)
+
+    def succeeded(
+        self, victim: Watched, shards: set[int], died: float, reader: Reader
+    ) -> None:
+        """Until each of its shards has a result of somebody else's."""
+        self.may_lose(victim.proc)
         self.gone.append(victim)
         first: dict[int, float] = {}
 
@@ -193,27 +198,31 @@ class MembersTest(CrashCase):
                 jobs.append(self.fleet.job(workspace, f"job-{n}", **more))
             self.fleet.submit(jobs)
 
-    def members_come_and_go(self) -> None:
+    def stream(self, break_things: Callable[[Reader], None]) -> None:
+        """While jobs flow."""
         stop = threading.Event()
         feeder = threading.Thread(target=self.feed, args=(stop,))
         feeder.start()
         try:
             with Reader(self.fleet, ("results",), check=False) as reader:
-                for _ in range(5 if FULL else 1):
-                    self.join(1)
-                    self.join(2)
-                    self.kill(reader)
-                    self.join(3)
-                    self.join(2)
-                    self.leave(2)
-                    self.leave(2)
-                    self.leave(2)
-                    self.leave_last()
-                self.join(1)
+                break_things(reader)
                 self.assertEqual(reader.problems, [])
         finally:
             stop.set()
             feeder.join()
+
+    def members_come_and_go(self, reader: Reader) -> None:
+        for _ in range(5 if FULL else 1):
+            self.join(1)
+            self.join(2)
+            self.kill(reader)
+            self.join(3)
+            self.join(2)
+            self.leave(2)
+            self.leave(2)
+            self.leave(2)
+            self.leave_last()
+        self.join(1)
 
     def leave_last(self) -> None:
         """The only one goes, and another comes."""
@@ -222,15 +231,33 @@ class MembersTest(CrashCase):
         self.assertEqual(last.owned(), set())
         self.gone.append(last)
 
-    def test_one_owner_per_shard(self) -> None:
-        self.judged(0, self.members_come_and_go, 1200)
+    def killed_in_a_transaction(self, reader: Reader) -> None:
+        """What it left open holds back everybody who asks for its offsets."""
+        self.join(2)
+        for _ in range(5):
+            self.join(1, {"BLOCKFLEET_CRASH": "after_send_offsets:200"})
+            victim = self.members.pop()
+            shards = victim.owned()
+            wait_until(lambda it=victim: not it.proc.alive(), 60, "its death")
+            self.succeeded(victim, shards, victim.die(), reader)
+
+    def judge_owners(self) -> list[Interval]:
         print("\n".join(self.moves))
         everyone = self.members + self.gone
         for member in everyone:
             member.look()
         intervals = [found for member in everyone for found in member.intervals]
-        self.assertGreater(len(intervals), 7 * SHARDS // 2)
         self.assertEqual(list(overlaps(intervals)), [])
+        return intervals
+
+    def test_one_owner_per_shard(self) -> None:
+        self.judged(0, lambda: self.stream(self.members_come_and_go), 1200)
+        self.assertGreater(len(self.judge_owners()), 7 * SHARDS // 2)
+
+    @unittest.skipUnless(FULL, "every death costs a session: --full")
+    def test_killed_in_a_transaction(self) -> None:
+        self.judged(0, lambda: self.stream(self.killed_in_a_transaction), 300)
+        self.judge_owners()
 
 
 class OverlapTest(unittest.TestCase):
