@@ -388,6 +388,19 @@ static int mark_missing(const struct bf_video_out *out, uint64_t frames,
     return 0;
 }
 
+/* Images of a longer video that was here before would follow ours. */
+static int remove_rest(const struct bf_video_out *out, uint64_t frames,
+                       struct bf_err *err)
+{
+    char path[MAX_PATH];
+
+    do {
+        if (image_path(out, frames++, path, err))
+            return -1;
+    } while (unlink(path) == 0);
+    return errno == ENOENT ? 0 : bf_cli_errno(err, "remove", path);
+}
+
 static int make_mp4(const struct bf_video_out *out, uint64_t frames,
                     const char *pattern, const char *path, struct bf_err *err)
 {
@@ -484,7 +497,7 @@ static int finish_images(struct bf_video_out *out, uint64_t frames,
         return bf_err_oom(err);
     if (bf_ffmpeg_url(folder, true, &pattern, err) ||
         bf_buf_addf(&pattern, err, "/%%06d.%s", out->suffix) ||
-        mark_missing(out, frames, err) ||
+        mark_missing(out, frames, err) || remove_rest(out, frames, err) ||
         make_mp4(out, frames, pattern.data, mp4, err) ||
         make_sheet(frames, pattern.data, sheet, err) ||
         add_file(files, "frames", folder, err) ||
