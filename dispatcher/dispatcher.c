@@ -15,7 +15,13 @@
 #define STOP_MS 10000
 #define CONNECTIONS 1024
 #define CONNECTION_IDLE_S 120
-#define QUEUE_BYTES (32U << 20)
+#define FETCH_QUEUE_BYTES (32U << 20)
+/*
+ * A ceiling, met while a view is made anew. With 32 MiB a partition's share
+ * was as large as one or two results of 350 KB, and the view came to know
+ * three of them a second.
+ */
+#define FEED_QUEUE_BYTES (128U << 20)
 #define READERS 2
 
 struct bf_dispatcher {
@@ -52,7 +58,7 @@ static rd_kafka_conf_t *consumer_conf(void *arg, struct bf_err *err)
     const struct bf_settings *settings = arg;
     struct bf_kafka_want want = {
         .role = BF_KAFKA_READER_COMMITTED,
-        .queue_bytes = QUEUE_BYTES,
+        .queue_bytes = FEED_QUEUE_BYTES,
         .partitions = 5 * (uint32_t)settings->topics.shards,
     };
     uint64_t least =
@@ -89,7 +95,7 @@ static rd_kafka_conf_t *fetch_conf(void *arg, struct bf_err *err)
 {
     const struct bf_settings *settings = arg;
     const struct bf_kafka_want want = {.role = BF_KAFKA_READER_COMMITTED,
-                                       .queue_bytes = QUEUE_BYTES,
+                                       .queue_bytes = FETCH_QUEUE_BYTES,
                                        .partitions = 1};
 
     return bf_kafka_conf_new(settings, &want, err);
