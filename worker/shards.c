@@ -33,6 +33,7 @@ struct slot {
     struct bf_query facts;
     struct bf_feed *state_feed;
     int64_t state_end; /* offset of the last end-of-partition; -1: none yet */
+    struct bf_err problem; /* why its state must not be used */
     struct bf_shard *state;
     struct lane lanes[BF_INPUT_LANES];
     struct bf_restored restored;
@@ -122,6 +123,7 @@ static int ask(struct bf_shards *shards, uint32_t id, struct bf_err *err)
     slot->phase = ASKING;
     slot->facts_known = false;
     slot->state_end = -1;
+    slot->problem.kind = BF_ERR_NONE;
     query->msg.kind = BF_MSG_QUERY;
     query->shard = id;
     query->epoch = slot->epoch;
@@ -262,33 +264,52 @@ static int open_shard(struct bf_shards *shards, uint32_t id, struct bf_err *err)
 static int try_open(struct bf_shards *shards, uint32_t id, struct bf_err *err)
 {
     struct slot *slot = &shards->slots[id];
-    struct bf_err why = {0};
+    struct bf_err why = slot->problem;
 
     if (!slot->facts_known || slot->state_end < slot->facts.state_high)
         return 0;
     bf_crash_point("before_restore");
-    if (bf_restore(&slot->facts, slot->state, &slot->restored, &why) == 0)
+    if (why.kind == BF_ERR_NONE &&
+        bf_restore(&slot->facts, slot->state, &slot->restored, &why) == 0)
         return open_shard(shards, id, err);
     bf_log_err(BF_LOG_ERROR, "shard_stopped", &why, bf_kv_int("shard", id));
     slot->phase = STOPPED;
     return unassign_state(shards, id, err);
 }
 
-static void apply_entry(struct bf_shards *shards, uint32_t id,
-                        const rd_kafka_message_t *msg)
+/* REJECT leaves the entry out; anything else stops the shard. */
+static int apply_entry(struct bf_shards *shards, uint32_t id,
+                       const rd_kafka_message_t *msg, struct bf_err *err)
 {
     bf_autorecord struct bf_record rec = {0};
     bf_autoentry struct bf_entry entry = {0};
-    struct bf_err err = {0};
 
     /* the fleet's own entry is none of a shard's */
     if (bf_slice_is((struct bf_slice){msg->key, msg->key_len}, BF_FLEET_KEY))
-        return;
-    if (bf_kafka_record(msg, topic_name(shards, BF_TOPIC_STATE), &rec, &err) ||
+        return 0;
+    if (bf_kafka_record(msg, topic_name(shards, BF_TOPIC_STATE), &rec, err) ||
         bf_verify(shards->config.verifier, BF_PURPOSE_STATE, &rec,
-                  (struct bf_slice){NULL, 0}, bf_now_ms(), &err) ||
-        bf_entry_parse(&rec, &entry, &err) ||
-        bf_shard_apply(shards->slots[id].state, &entry, &err))
+                  (struct bf_slice){NULL, 0}, bf_now_ms(), err))
+        return -1;
+    if (bf_entry_parse(&rec, &entry, err)) {
+        /* One of us has written it, and knows something that we do not. */
+        err->kind = BF_ERR_FATAL;
+        return bf_err_prefix(err, "entry %.*s", BF_SLICE_ARG(rec.key));
+    }
+    return bf_shard_apply(shards->slots[id].state, &entry, err);
+}
+
+static void take_entry(struct bf_shards *shards, uint32_t id,
+                       const rd_kafka_message_t *msg)
+{
+    struct slot *slot = &shards->slots[id];
+    struct bf_err err = {0};
+
+    if (apply_entry(shards, id, msg, &err) == 0)
+        return;
+    if (err.kind != BF_ERR_REJECT)
+        slot->problem = err;
+    else
         bf_log_err(BF_LOG_ERROR, "state_entry_ignored", &err,
                    bf_kv_int("shard", id), bf_kv_int("offset", msg->offset));
 }
@@ -301,7 +322,7 @@ static int read_state(struct bf_shards *shards, uint32_t id, struct bf_err *err)
     while ((slot->phase == ASKING || slot->phase == READING) &&
            (msg = bf_feed_next(slot->state_feed))) {
         if (!msg->err)
-            apply_entry(shards, id, msg);
+            take_entry(shards, id, msg);
         else if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
             slot->state_end = msg->offset;
         else

@@ -254,6 +254,8 @@ class StoppedTest(FaultCase):
             4: "older_than_base",
             5: "no_base",
             6: "ahead_of_log",
+            9: "bad_state",
+            10: "bad_state",
         }
         self.commit(0, metas[0].offset, "garbage")
         version = bfwire.unb64(metas[1].metadata, "")
@@ -272,6 +274,9 @@ class StoppedTest(FaultCase):
         self.state(7, 10_000, 10_000, "")
         self.state(8, 10_000, 10_000, "job")
 
+        self.odd_entry(9, "d/0", b'{"v":2,"seq":1,"new":true}')
+        self.odd_entry(10, "x/jobs", b'{"v":1,"seq":1}')
+
         later = [self.job_on(shard, f"later-{shard}") for shard in range(self.shards)]
         self.fleet.submit(later)
         worker = self.fleet.worker("after")
@@ -284,7 +289,7 @@ class StoppedTest(FaultCase):
             with self.subTest(line["shard"]):
                 self.assertEqual(line["level"], "error")
                 self.assertEqual(line["code"], rules[line["shard"]])
-                self.assertIn("lane jobs", line["message"])
+                self.assertRegex(line["message"], "lane jobs|entry [dx]/")
         ignored = {line["shard"] for line in lines(worker, "state_entry_ignored")}
         self.assertEqual(ignored, {7, 8})
         status = worker.wait_json(lambda line: line.get("stopped") == len(rules), 15)
@@ -307,6 +312,14 @@ class StoppedTest(FaultCase):
         return sorted(
             (at for at in found if at.topic == "bf.jobs"), key=lambda at: at.partition
         )
+
+    def odd_entry(self, shard: int, name: str, value: bytes) -> None:
+        """Of a state that this version does not know."""
+        entry = bfwire.FinishedEntry(0, (), 0, 0)
+        place = ("bf.state", shard)
+        rec = bfwire.entry_build(entry, 1, "main", place, now_ms())
+        rec.key, rec.value = name.encode(), value
+        self.fleet.produce("state", [rec])
 
     def tombstone(self, shard: int) -> None:
         entry = bfwire.Tombstone("b/jobs")
