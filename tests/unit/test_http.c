@@ -163,12 +163,12 @@ static void *serve(void *arg)
 
     (void)arg;
     while ((fd = accept(server.listen_fd, NULL, NULL)) >= 0) {
-        int i = server.connections;
+        /* Counted before it can answer: tests look once they are answered. */
+        int i = server.connections++;
 
         bf_assert(i < MAX_CONNECTIONS);
         bf_assert(!pthread_create(&server.threads[i], NULL, serve_connection,
                                   (void *)(intptr_t)fd));
-        server.connections++;
     }
     return NULL;
 }
