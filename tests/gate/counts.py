@@ -16,6 +16,7 @@ class Counts:
             self.passed + other.passed,
             self.failed + other.failed,
             self.skipped + other.skipped,
+            sorted({*self.reasons, *other.reasons}),
         )
 
     def any(self) -> bool:

@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT / "tests" / "gate"))
 
 import counts  # noqa: E402
 import source  # noqa: E402
+import units  # noqa: E402
 
 CTEST = """\
 1: Test command: unit_crash
@@ -50,6 +51,24 @@ class CountsTest(unittest.TestCase):
         self.assertEqual(found.reasons, ['no "x" here'])
         good = counts.of_unittest("Ran 2 tests in 0.1s\n\nOK\n")
         self.assertEqual(str(good), "2 passed, 0 failed")
+
+
+class Apart(unittest.TestCase):
+    def one(self) -> None: ...
+
+    def two(self) -> None: ...
+
+
+class Sharing(Apart):
+    @classmethod
+    def setUpClass(cls) -> None: ...
+
+
+class UnitsTest(unittest.TestCase):
+    def test_only_what_shares_a_set_up_stays_together(self) -> None:
+        tests = [cls(name) for cls in (Apart, Sharing) for name in ("one", "two")]
+        sizes = [len(piece) for piece in units.pieces(tests)]
+        self.assertEqual(sizes, [1, 1, 2])
 
 
 class SourceTest(unittest.TestCase):
