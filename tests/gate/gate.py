@@ -8,6 +8,7 @@ test, besides the test cases that its runner reports.
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -342,6 +343,8 @@ def main() -> int:
     parser.add_argument("--deps-seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
     (BUILD / "logs").mkdir(parents=True, exist_ok=True)
+    # As an exception, so that what runs is ended on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     gate = Gate()
     begin = time.monotonic()
     if options.deps_seconds is not None:
