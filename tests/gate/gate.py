@@ -231,7 +231,7 @@ def fuzz(gate: Gate, seconds: int) -> None:
 def python_tests(gate: Gate, pattern: list[str]) -> None:
     """The runner's with the Python that has what blocks import."""
     cache = Path(os.environ.get("BLOCKFLEET_CACHE", ROOT / ".cache"))
-    blocks = cache / "demo-venv" / "bin" / "python"
+    blocks = cache / "blocks-venv" / "bin" / "python"
     for name, python, which in (
         ("python", Path(sys.executable), "test_[!r]*.py"),
         ("python runner", blocks, "test_runner*.py"),
