@@ -5,7 +5,6 @@ it compares stands in verdict.py. Sizes: small in the gate, those of the issue
 with BF_FULL=1.
 """
 
-import itertools
 import random
 import shutil
 import tempfile
@@ -72,6 +71,22 @@ class CrashCase(unittest.TestCase):
     def may_lose(self, worker: Proc) -> None:
         """What this worker had under way may be run again by another."""
         self.killed.append(self.folder / f"{worker.name}.runs")
+
+    def feed_until_dead(self, victim: Proc, why: str) -> None:
+        """A little at a time, so that there is always something to do."""
+
+        def dead() -> bool:
+            if not victim.alive():
+                return True
+            first = len(self.fleet.produced)
+            if self.runs() >= first:
+                self.fleet.submit(
+                    self.fleet.job(f"ws-{n % WORKSPACES}", f"job-{n}", **mixed(n))
+                    for n in range(first, first + 60)
+                )
+            return False
+
+        wait_until(dead, 60, f"death at {why}")
 
     def judged(
         self, jobs: int, break_things: Callable[[], None], deadline_s: float = 240
@@ -245,40 +260,18 @@ class PointTest(CrashCase):
 
     def crash_at(self, points: list[str]) -> None:
         dice = random.Random(len(points))
-        numbers = itertools.count()
         self.fleet.started(self.start("steady"))
-
-        def feed() -> None:
-            first = next(numbers) * 60
-            self.fleet.submit(
-                self.fleet.job(f"ws-{n % WORKSPACES}", f"job-{n}", **mixed(n))
-                for n in range(first, first + 60)
-            )
 
         def break_things() -> None:
             for n, point in enumerate(points):
                 crash = f"{point}:{dice.randint(1, 3)}"
                 victim = self.start(f"{n}-{point}", env={"BLOCKFLEET_CRASH": crash})
                 self.may_lose(victim)
-                self.feed_until_dead(victim, feed, crash)
+                self.feed_until_dead(victim, crash)
+                self.assertLess(victim.returncode, 0, victim.tail())
 
         self.judged(0, break_things, 60 + len(points) * 30)
         self.assertEqual(len(self.killed), len(points))
-
-    def feed_until_dead(
-        self, victim: Proc, feed: Callable[[], None], what: str
-    ) -> None:
-        """A little at a time, so that there is always something to commit."""
-
-        def dead() -> bool:
-            if not victim.alive():
-                return True
-            if self.runs() >= len(self.fleet.produced):
-                feed()
-            return False
-
-        wait_until(dead, 60, f"death at {what}")
-        self.assertLess(victim.returncode, 0, victim.tail())
 
 
 def test_at(point: str) -> Callable[[PointTest], None]:

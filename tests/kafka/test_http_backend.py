@@ -137,6 +137,8 @@ class BlocksTest(HttpCase):
 class FaultsTest(HttpCase):
     """A workspace a fault: the endpoint's rules go by it."""
 
+    maxDiff = None
+
     def setUp(self) -> None:
         super().setUp()
         self.jobs: list[bfwire.Job] = []
