@@ -38,6 +38,8 @@ class CrashCase(unittest.TestCase):
 
     nodes = 1
     proxied = False
+    # On a busy machine a broker may be away for longer than a session.
+    sessions_end = False
 
     def setUp(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="blockfleet-crash-"))
@@ -122,6 +124,9 @@ class CrashCase(unittest.TestCase):
                 thread.join()
             for worker in self.fleet.procs.all:
                 worker.stop()
+        for worker in self.fleet.procs.all if self.sessions_end else ():
+            if any(line.get("lost") is True for line in worker.log_json()):
+                self.may_lose(worker)
         # Read again, to the end: nothing may have come after "enough".
         oracle.collect(None, 60)
         verdict = oracle.judge(self.fleet.run_logs, self.killed)
@@ -173,6 +178,8 @@ class CopiesTest(CrashCase):
 
 class LongTest(CrashCase):
     """The run of the issue: everything at once."""
+
+    sessions_end = True
 
     def test_workers_and_broker_are_killed(self) -> None:
         jobs = 20_000 if FULL else 4_000
