@@ -15,6 +15,7 @@
 #include "schemas/sign.h"
 #include "worker/consumer.h"
 #include "worker/item.h"
+#include "worker/lane_reader.h"
 #include "worker/shard.h"
 
 struct bf_committer;
@@ -41,24 +42,7 @@ void bf_shards_free(struct bf_shards *shards);
 int bf_shards_serve(struct bf_shards *shards, struct bf_err *err);
 
 /* A message of the committer that is about shards: QUERY, BASES. Takes it. */
-int bf_shards_take(struct bf_shards *shards, struct bf_msg *msg,
-                   struct bf_err *err);
-
-enum bf_pull_kind {
-    BF_PULL_NONE,
-    BF_PULL_RECORD, /* msg, owned by the caller */
-    BF_PULL_GAP,    /* offsets that are not in the log */
-};
-
-struct bf_pull {
-    enum bf_pull_kind kind;
-    uint32_t shard;
-    uint32_t epoch;
-    enum bf_lane lane;
-    rd_kafka_message_t *msg;
-    int64_t from, to; /* gap */
-    int64_t lost;     /* of them, not known to be complete */
-};
+void bf_shards_take(struct bf_shards *shards, struct bf_msg *msg);
 
 /*
  * The next thing to work on, shard by shard in turn. Each one counts as under

@@ -378,7 +378,8 @@ static int serve_message(struct bf_worker *w, struct bf_msg *msg,
         return serve_item(w, (struct bf_item *)msg, err);
     case BF_MSG_QUERY:
     case BF_MSG_BASES:
-        return bf_shards_take(w->shards, msg, err);
+        bf_shards_take(w->shards, msg);
+        return 0;
     case BF_MSG_FATAL:
         bf_err_set(err, BF_ERR_FATAL, "committer", "%s",
                    ((struct bf_fatal *)msg)->text);

@@ -1,0 +1,171 @@
+#include "worker/shards_private.h"
+
+#include "config/fleet_topics.h"
+#include "config/log.h"
+#include "schemas/check.h"
+#include "worker/committer.h"
+#include "worker/crash.h"
+
+static const enum bf_topic lane_topics[] = {
+    [BF_LANE_JOBS] = BF_TOPIC_JOBS,
+    [BF_LANE_BATCH] = BF_TOPIC_BATCH,
+};
+_Static_assert(bf_countof(lane_topics) == BF_INPUT_LANES, "a topic each");
+
+int bf_shards_ask(struct bf_shards *shards, uint32_t id,
+                  rd_kafka_topic_partition_list_t *parts, struct bf_err *err)
+{
+    struct bf_shard_slot *slot = &shards->slots[id];
+    struct bf_query *query = calloc(1, sizeof(*query));
+
+    if (!query ||
+        bf_state_reader_open(&slot->reader, shards->config.consumer, err)) {
+        free(query);
+        return bf_err_set(err, BF_ERR_FATAL, "oom", "no memory for a shard");
+    }
+    slot->phase = BF_SHARD_ASKING;
+    query->msg.kind = BF_MSG_QUERY;
+    query->shard = id;
+    query->epoch = slot->epoch;
+    bf_committer_put(shards->config.committer, &query->msg);
+    bf_shard_slot_add(slot, parts);
+    return 0;
+}
+
+int bf_shards_assigned(struct bf_shards *shards,
+                       const rd_kafka_topic_partition_list_t *parts,
+                       struct bf_err *err)
+{
+    rd_kafka_topic_partition_list_t *states =
+        rd_kafka_topic_partition_list_new(parts->cnt);
+    int rc = 0;
+
+    for (int i = 0; i < parts->cnt && rc == 0; i++) {
+        uint32_t id = (uint32_t)parts->elems[i].partition;
+
+        bf_assert(id < shards->config.shards);
+        bf_assert(shards->slots[id].phase == BF_SHARD_AWAY);
+        shards->slots[id].epoch++;
+        rc = bf_shards_ask(shards, id, states, err);
+    }
+    if (rc == 0)
+        rc = bf_consumer_assign(shards->config.consumer, states, err);
+    rd_kafka_topic_partition_list_destroy(states);
+    return rc;
+}
+
+/* ---- open, or stop ---- */
+
+static int unassign_state(struct bf_shards *shards, struct bf_shard_slot *slot,
+                          struct bf_err *err)
+{
+    rd_kafka_topic_partition_list_t *parts =
+        rd_kafka_topic_partition_list_new(1);
+    int rc;
+
+    bf_state_reader_add(&slot->reader, parts);
+    rc = bf_consumer_unassign(shards->config.consumer, parts, err);
+    rd_kafka_topic_partition_list_destroy(parts);
+    bf_state_reader_close(&slot->reader);
+    return rc;
+}
+
+static int assign_lanes(struct bf_shards *shards, struct bf_shard_slot *slot,
+                        struct bf_err *err)
+{
+    rd_kafka_topic_partition_list_t *parts =
+        rd_kafka_topic_partition_list_new(BF_INPUT_LANES);
+    int rc = 0;
+
+    for (size_t i = 0; i < BF_INPUT_LANES; i++)
+        rc = rc ||
+             bf_lane_reader_open(&slot->lanes[i], shards->config.consumer, err);
+    bf_shard_slot_add(slot, parts);
+    rc = rc || bf_consumer_assign(shards->config.consumer, parts, err);
+    rd_kafka_topic_partition_list_destroy(parts);
+    return rc ? -1 : 0;
+}
+
+static void tell_committer(struct bf_shards *shards, uint32_t id,
+                           const struct bf_restored *restored)
+{
+    struct bf_open *open = calloc(1, sizeof(*open));
+
+    bf_assert(open);
+    open->msg.kind = BF_MSG_OPEN;
+    open->shard = id;
+    open->epoch = shards->slots[id].epoch;
+    open->seq = restored->seq;
+    for (size_t i = 0; i < BF_INPUT_LANES; i++)
+        open->metas[i] = restored->lanes[i].meta;
+    bf_committer_put(shards->config.committer, &open->msg);
+}
+
+static int open_shard(struct bf_shards *shards, uint32_t id,
+                      const struct bf_restored *restored, struct bf_err *err)
+{
+    struct bf_shard_slot *slot = &shards->slots[id];
+
+    slot->state = bf_state_reader_take(&slot->reader);
+    for (size_t i = 0; i < BF_INPUT_LANES; i++) {
+        bf_lane_reader_init(
+            &slot->lanes[i],
+            bf_topic_name(shards->config.topics, lane_topics[i]), id,
+            &restored->lanes[i]);
+        if (restored->lanes[i].from_base)
+            bf_log_warn("offsets_expired", bf_kv_int("shard", id),
+                        bf_kv_str("lane", bf_lane_name((enum bf_lane)i)),
+                        bf_kv_int("base", slot->lanes[i].base));
+    }
+    tell_committer(shards, id, restored);
+    slot->phase = BF_SHARD_OPEN;
+    slot->base_sent = false;
+    bf_log_info("shard_open", bf_kv_int("shard", id),
+                bf_kv_int("epoch", slot->epoch),
+                bf_kv_int("base", slot->lanes[0].base),
+                bf_kv_int("above", bf_ledger_above(&slot->lanes[0].restored)),
+                bf_kv_int("started", (int64_t)bf_shard_count(slot->state)));
+    return unassign_state(shards, slot, err) || assign_lanes(shards, slot, err)
+               ? -1
+               : 0;
+}
+
+/* Reads on, and is done with it once all is read. */
+static int restore(struct bf_shards *shards, uint32_t id, struct bf_err *err)
+{
+    struct bf_shard_slot *slot = &shards->slots[id];
+    struct bf_restored restored;
+    struct bf_err why = {0};
+
+    if (!bf_state_reader_read(&slot->reader))
+        return 0;
+    bf_crash_point("before_restore");
+    if (bf_state_reader_restore(&slot->reader, &restored, &why) == 0)
+        return open_shard(shards, id, &restored, err);
+    bf_log_err(BF_LOG_ERROR, "shard_stopped", &why, bf_kv_int("shard", id));
+    slot->phase = BF_SHARD_STOPPED;
+    return unassign_state(shards, slot, err);
+}
+
+int bf_shards_serve_restores(struct bf_shards *shards, struct bf_err *err)
+{
+    for (uint32_t i = 0; i < shards->config.shards; i++) {
+        enum bf_shard_phase phase = shards->slots[i].phase;
+
+        if ((phase == BF_SHARD_ASKING || phase == BF_SHARD_READING) &&
+            restore(shards, i, err))
+            return -1;
+    }
+    return 0;
+}
+
+void bf_shards_take_facts(struct bf_shards *shards,
+                          const struct bf_query *facts)
+{
+    struct bf_shard_slot *slot = &shards->slots[facts->shard];
+
+    if (slot->epoch != facts->epoch || slot->phase != BF_SHARD_ASKING)
+        return;
+    bf_state_reader_facts(&slot->reader, facts);
+    slot->phase = BF_SHARD_READING;
+}
