@@ -7,12 +7,14 @@
 #include "config/kafka_conf.h"
 #include "config/keys.h"
 #include "config/log.h"
+#include "config/notify.h"
 #include "config/settings.h"
 #include "dispatcher/api.h"
 #include "dispatcher/contexts.h"
 #include "dispatcher/loop.h"
 
 #define STOP_MS 10000
+#define ALIVE_EVERY_MS 10000 /* to a service manager */
 #define CONNECTIONS 1024
 #define CONNECTION_IDLE_S 120
 #define FETCH_QUEUE_BYTES (32U << 20)
@@ -39,6 +41,7 @@ struct bf_dispatcher {
     struct bf_api *api;
     struct bf_http *http;
     int tick_ms; /* the api's wish; -1: none */
+    int64_t alive_ms;
     bool stopping;
 };
 
@@ -279,11 +282,28 @@ static void turn(struct bf_dispatcher *d, int max_ms)
     d->tick_ms = bf_api_tick(d->api);
 }
 
+static void tell(const char *state)
+{
+    struct bf_err err = {0};
+
+    if (bf_notify(state, &err))
+        bf_log_err(BF_LOG_WARN, "not_notified", &err);
+}
+
+static void tell_alive(struct bf_dispatcher *d)
+{
+    if (bf_mono_ms() < d->alive_ms)
+        return;
+    d->alive_ms = bf_mono_ms() + ALIVE_EVERY_MS;
+    tell(BF_NOTIFY_ALIVE);
+}
+
 /* Everything that was accepted gets its answer, up to a point. */
 static int finish(struct bf_dispatcher *d, struct bf_err *err)
 {
     int64_t until = bf_mono_ms() + STOP_MS;
 
+    tell(BF_NOTIFY_STOPPING);
     bf_log_info("stopping",
                 bf_kv_int("requests", (int64_t)bf_http_active(d->http)));
     bf_http_quiesce(d->http);
@@ -315,8 +335,10 @@ int bf_dispatcher_run(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
     if (watch(d, stop_fd, err))
         return -1;
     bf_log_info("listening", bf_kv_str("address", bf_http_address(d->http)));
+    tell(BF_NOTIFY_READY);
     while (!d->stopping && !broken) {
         turn(d, 1000);
+        tell_alive(d);
         broken = is_broken(d, err);
     }
     if (finish(d, broken ? NULL : err) || broken)

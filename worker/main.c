@@ -7,7 +7,7 @@
 #include "worker/supervise.h"
 #include "worker/worker.h"
 
-static int work(void *arg)
+static int work(void *arg, struct bf_shift *shift)
 {
     const struct bf_settings *settings = arg;
     struct bf_err err = {0};
@@ -15,7 +15,7 @@ static int work(void *arg)
     int code;
 
     if (worker)
-        code = bf_worker_run(worker, &err) ? 1 : 0;
+        code = bf_worker_run(worker, shift, &err) ? 1 : 0;
     else
         code = err.kind == BF_ERR_REJECT ? 2 : 1;
     if (code)

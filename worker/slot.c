@@ -26,6 +26,9 @@ static int try_slot(const char *dir, const char *txn_id, int *ret_fd,
                           strerrorname_np(errno));
     if (flock(fd, LOCK_EX | LOCK_NB))
         return 0;
+    if (ftruncate(fd, 0))
+        return bf_err_set(err, BF_ERR_FATAL, "run_dir", "%s: %s", path,
+                          strerrorname_np(errno));
     *ret_fd = bf_take_fd(fd);
     return 1;
 }
@@ -58,6 +61,15 @@ int bf_slot_take(const char *dir, const char *group, const char *instance,
     return bf_err_set(err, BF_ERR_RETRY, "no_slot",
                       "all %u slots of instance %s are taken in %s", slots,
                       instance, dir);
+}
+
+void bf_slot_beat(const struct bf_slot *slot)
+{
+    static const char up[] = "up\n";
+
+    /* A disk that is full is no reason to stop; the file only gets old. */
+    if (pwrite(slot->fd, up, sizeof(up) - 1, 0) < 0)
+        return;
 }
 
 void bf_slot_release(struct bf_slot *slot)

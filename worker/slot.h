@@ -5,6 +5,9 @@
  * Which of the workers of one instance this process is: the lowest slot whose
  * lock file nobody holds. The transactional id comes from it, so a restarted
  * worker fences its own former life.
+ *
+ * The file says to others on this machine that the worker is well: it is empty
+ * until its loop turns, and written to every ten seconds from then on.
  */
 
 #include "schemas/limits.h"
@@ -20,6 +23,7 @@ struct bf_slot {
 /* RETRY "no_slot" when all are taken; FATAL when dir cannot be used. */
 int bf_slot_take(const char *dir, const char *group, const char *instance,
                  unsigned int slots, struct bf_slot *ret, struct bf_err *err);
+void bf_slot_beat(const struct bf_slot *slot);
 void bf_slot_release(struct bf_slot *slot);
 
 #endif

@@ -22,17 +22,19 @@
 #include "worker/shards.h"
 #include "worker/sign_request.h"
 #include "worker/slot.h"
+#include "worker/supervise.h"
 
-#define REPORT_EVERY_MS 10000 /* one line that says how it goes */
-#define LEAVE_MS 5000         /* for the group to let us go */
-#define START_MS 10000        /* for the first answer of a broker */
-#define CONNECT_MS 10000      /* to an endpoint, within a run's time */
+#define REPORT_EVERY_MS BF_SHIFT_MS /* one line that says how it goes */
+#define LEAVE_MS 5000               /* for the group to let us go */
+#define START_MS 10000              /* for the first answer of a broker */
+#define CONNECT_MS 10000            /* to an endpoint, within a run's time */
 #define READER_BYTES (1U << 20)
 #define MAX_PULLS 256 /* records between two looks at the rest */
 
 struct bf_worker {
     const struct bf_settings *settings;
     struct bf_slot slot;
+    struct bf_shift *shift; /* borrowed, while it runs */
     struct bf_topics topics;
     struct bf_keyring *keys;
     struct bf_verifier *job_verifier;
@@ -475,6 +477,7 @@ static void serve_signals(struct bf_worker *w)
         if (w->stopping)
             continue;
         bf_log_info("stopping", bf_kv_int("signal", info.ssi_signo));
+        bf_shift_stopping(w->shift);
         w->stopping = true;
         w->leave_by_ms = bf_mono_ms() + w->settings->worker.drain_ms + LEAVE_MS;
         bf_consumer_unsubscribe(w->consumer);
@@ -502,6 +505,8 @@ static void report(struct bf_worker *w)
     if (bf_mono_ms() < w->report_ms)
         return;
     w->report_ms = bf_mono_ms() + REPORT_EVERY_MS;
+    bf_slot_beat(&w->slot);
+    bf_shift_well(w->shift);
     bf_runs_count(w->runs, &count);
     bf_shards_count(w->shards, &open, &stopped);
     bf_log_info(
@@ -534,10 +539,12 @@ static bool has_left(const struct bf_worker *w)
                            bf_mono_ms() >= w->leave_by_ms);
 }
 
-int bf_worker_run(struct bf_worker *worker, struct bf_err *err)
+int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,
+                  struct bf_err *err)
 {
     struct epoll_event events[8];
 
+    worker->shift = shift;
     while (!has_left(worker)) {
         int more = tick(worker, err);
         int wait = worker->stopping ? 50 : 1000;

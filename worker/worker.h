@@ -10,6 +10,7 @@
 #include "config/settings.h"
 
 struct bf_err;
+struct bf_shift;
 struct bf_worker;
 
 /*
@@ -22,9 +23,10 @@ void bf_worker_free(struct bf_worker *worker);
 
 /*
  * Works until SIGTERM or SIGINT, then drains, commits and leaves the group.
- * -1: FATAL, nothing more can be done here; what was not committed is another
- * worker's.
+ * shift is told while its loop turns. -1: FATAL, nothing more can be done here;
+ * what was not committed is another worker's.
  */
-int bf_worker_run(struct bf_worker *worker, struct bf_err *err);
+int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,
+                  struct bf_err *err);
 
 #endif

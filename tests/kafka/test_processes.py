@@ -3,8 +3,12 @@
 import os
 import shutil
 import signal
+import socket
+import struct
 import tempfile
 import unittest
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from fleet import Fleet, spread_jobs
@@ -59,6 +63,40 @@ class ProcessesTest(unittest.TestCase):
         self.up(worker, 2)
         worker.kill9()
         wait_until(lambda: not self.children(worker), 20, "children leave")
+
+    def test_a_service_manager_is_told(self) -> None:
+        """Of several processes, by the first alone, and when all are up."""
+        for count in (1, 2):
+            with self.subTest(processes=count), manager() as (name, heard):
+                worker = self.fleet.worker(
+                    f"told{count}",
+                    env={"NOTIFY_SOCKET": name},
+                    run_dir=self.folder / f"run{count}",
+                    worker__processes=count,
+                )
+                self.assertEqual(heard(), ("READY=1", worker.pid))
+                self.assertEqual(len(self.children(worker)), count)
+                locks = list((self.folder / f"run{count}").glob("*.lock"))
+                self.assertEqual([lock.read_text() for lock in locks], ["up\n"] * count)
+                self.assertEqual(worker.stop(), 0)
+                self.assertEqual(heard(), ("STOPPING=1", worker.pid))
+
+
+@contextmanager
+def manager() -> Iterator[tuple[str, Callable[[], tuple[str, int]]]]:
+    """Its socket's name, and the next word with its sender's pid."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        listener.settimeout(20)
+        listener.bind("")
+
+        def heard() -> tuple[str, int]:
+            while True:
+                word, ancillary, _, _ = listener.recvmsg(100, 100)
+                if word != b"WATCHDOG=1":
+                    return word.decode(), struct.unpack("3i", ancillary[0][2])[0]
+
+        yield "@" + listener.getsockname()[1:].decode(), heard
 
 
 def is_alive(pid: int) -> bool:
