@@ -8,16 +8,16 @@
  */
 
 #include "worker/backend.h"
+#include "worker/ending.h"
 #include "worker/forward.h"
 #include "worker/shards.h"
-#include "worker/task.h"
 
 struct bf_committer;
 struct bf_runner_pool;
 struct bf_runs;
 
 struct bf_runs_config {
-    struct bf_task_names names;
+    struct bf_ending ending;
     struct bf_shards *shards;
     struct bf_committer *committer;
     struct bf_verifier *verifier;     /* of job records */
@@ -28,7 +28,6 @@ struct bf_runs_config {
     uint32_t nshards;
     size_t concurrency;
     size_t memory_bytes;
-    size_t max_result_bytes; /* a larger result is replaced */
     int log_fd; /* one line a run that we start here; -1: none. Borrowed */
 };
 

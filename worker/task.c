@@ -116,6 +116,12 @@ int bf_task_lost(struct bf_task *task, const char *isolation,
     return 0;
 }
 
+void bf_task_complete(struct bf_task *task)
+{
+    task->item.from = task->source.offset;
+    task->item.to = task->source.offset + 1;
+}
+
 void bf_task_entry(struct bf_task *task, bool tombstone)
 {
     struct bf_entry *entry = &task->item.entry;

@@ -84,6 +84,9 @@ int bf_task_lost(struct bf_task *task, const char *isolation,
 /* Its time runs from now: every try has its own. */
 void bf_task_start_clock(struct bf_task *task);
 
+/* Its item completes its offset. */
+void bf_task_complete(struct bf_task *task);
+
 /* The state entry "started", or its end; borrows from the task. */
 void bf_task_entry(struct bf_task *task, bool tombstone);
 

@@ -269,9 +269,10 @@ static int create_runs(struct bf_worker *w, struct bf_err *err)
                                         [BF_BACKEND_LOCAL] = "local"};
     const char *name = names[s->worker.backend];
     struct bf_runs_config config = {
-        .names = {.topics = &w->topics,
-                  .fleet = s->fleet,
-                  .worker = w->slot.txn_id},
+        .ending = {.names = {.topics = &w->topics,
+                             .fleet = s->fleet,
+                             .worker = w->slot.txn_id},
+                   .max_result_bytes = BF_MAX_RESULT},
         .shards = w->shards,
         .committer = w->committer,
         .verifier = w->job_verifier,
@@ -286,7 +287,6 @@ static int create_runs(struct bf_worker *w, struct bf_err *err)
         .nshards = w->nshards,
         .concurrency = concurrency(s),
         .memory_bytes = s->worker.memory_bytes / 2,
-        .max_result_bytes = BF_MAX_RESULT,
         .log_fd = w->log_fd,
     };
 

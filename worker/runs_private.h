@@ -1,0 +1,58 @@
+#ifndef BF_WORKER_RUNS_PRIVATE_H
+#define BF_WORKER_RUNS_PRIVATE_H
+
+/*
+ * Shared by the files of one module alone, see runs.h for what it does:
+ *
+ *   runs.c         records in, items out, whose turn it is
+ *   runs_launch.c  a task, its backend and what carries their requests
+ */
+
+#include "worker/runs.h"
+
+struct bf_runs {
+    struct bf_runs_config config;
+    struct bf_task *tasks; /* doubly linked */
+    struct bf_timers timers;
+    struct bf_order order; /* whose turn it is, by order key */
+    void *claims;   /* tsearch tree of the tasks whose ids must not repeat */
+    size_t running; /* STARTING and RUNNING */
+    int64_t crowded_until_ms;
+    size_t count;
+    size_t bytes;
+    struct bf_runs_count total;
+};
+
+/* ---- runs.c ---- */
+
+void bf_runs_set_phase(struct bf_runs *runs, struct bf_task *task,
+                       enum bf_task_phase phase);
+
+/* Its timer is due after so long. */
+int bf_runs_wake_in(struct bf_runs *runs, struct bf_task *task, int64_t ms,
+                    struct bf_err *err);
+
+/* rc: of the bf_ending_ function that made its outputs, which go out now. */
+int bf_runs_ended(struct bf_runs *runs, struct bf_task *task, int rc);
+
+/* ---- runs_launch.c ---- */
+
+/* The backend that the job is for; NULL: not here. */
+const struct bf_backend *bf_runs_route(const struct bf_runs *runs,
+                                       const struct bf_task *task);
+
+/* Hand a begun task to its backend: a first try, or another. */
+int bf_runs_launch(struct bf_runs *runs, struct bf_task *task,
+                   struct bf_err *err);
+
+/* The timer of a RUNNING task. */
+int bf_runs_overdue(struct bf_runs *runs, struct bf_task *task,
+                    struct bf_err *err);
+
+/* Whoever runs it is told to stop, and not listened to any more. */
+void bf_runs_hang_up(struct bf_runs *runs, struct bf_task *task);
+
+/* Take what the transports have. */
+int bf_runs_serve_calls(struct bf_runs *runs, struct bf_err *err);
+
+#endif
