@@ -200,13 +200,14 @@ class FaultsTest(HttpCase):
         self.case("again", SUCCEEDED, [RAN], timeout_ms=1500)
 
     def test_each_is_what_the_protocol_says(self) -> None:
+        # First, or a job expires while the worker is on its way.
+        worker = self.fleet.started(self.worker("worker"))
         self.plan_those_that_did_not_run()
         self.plan_those_that_nobody_knows()
         self.plan_those_that_ran()
         # Of the same workspaces' shards, between and after them.
         for n in range(100):
             self.case(f"fine-{n}", SUCCEEDED, [RAN])
-        worker = self.fleet.started(self.worker("worker"))
         self.fleet.submit(self.jobs)
         found = self.ends(len(self.jobs))
         told = {
