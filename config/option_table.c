@@ -333,10 +333,20 @@ const struct bf_option bf_options[] = {
              "that authenticates, or on loopback."},
     {SIZE(dispatcher.max_body_bytes, 1 * K, 4 * G),
      .name = "dispatcher.max_body", .programs = D, .value = "64M",
-     .help = "Largest body of one request."},
+     .help = "Largest body of one request that is no NDJSON upload."},
+    {SIZE(dispatcher.max_upload_bytes, 1 * K, 1024 * G),
+     .name = "dispatcher.max_upload", .programs = D, .value = "64G",
+     .help = "Largest NDJSON upload; from the line on that is past it, an "
+             "upload is refused."},
+    {SIZE(dispatcher.max_answers_bytes, 64 * K, 1024 * G),
+     .name = "dispatcher.max_answers", .programs = D, .value = "1G",
+     .help = "Answers to the lines of one NDJSON upload, about 200 bytes "
+             "each, kept in an unnamed file in run_dir until they are sent; "
+             "from the line on that is past it, an upload is refused."},
     {SIZE(dispatcher.inflight_bytes, 1 * M, 1024 * G),
      .name = "dispatcher.inflight_bytes", .programs = D, .value = "256M",
-     .help = "Bodies held in memory over all requests; more get 503."},
+     .help = "Bodies held in memory over all requests: more get 429, uploads "
+             "wait."},
     {STRING(dispatcher.port_file), .name = "dispatcher.port_file",
      .programs = D, .value = "",
      .help = "File that gets the address really bound, host:port, once it "

@@ -133,6 +133,8 @@ struct bf_settings {
         uint64_t block_bytes;
         bool anonymous;
         uint64_t max_body_bytes;
+        uint64_t max_upload_bytes;
+        uint64_t max_answers_bytes;
         uint64_t inflight_bytes;
         char *port_file; /* path, or "" */
         char *url;       /* where clients find the dispatcher */

@@ -169,6 +169,9 @@ static int open_api(struct bf_dispatcher *d, struct bf_err *err)
         .spread = (uint32_t)settings->topics.spread,
         .max_inputs_bytes = settings->dispatcher.inputs_bytes,
         .max_block_bytes = settings->dispatcher.block_bytes,
+        .max_upload_bytes = settings->dispatcher.max_upload_bytes,
+        .max_answers_bytes = settings->dispatcher.max_answers_bytes,
+        .run_dir = settings->run_dir,
     };
 
     d->api = bf_api_new(&conf, err);

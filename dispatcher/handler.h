@@ -17,9 +17,9 @@ struct bf_handler {
 struct bf_api {
     struct bf_api_conf conf;
     bool stopping;
-    struct bf_post *stalled; /* uploads that wait for room */
-    struct bf_get *waiting;  /* requests that wait for a job's end */
-    bool accepted;           /* the exchange has something for the feed */
+    struct bf_upload *stalled; /* uploads that wait for room */
+    struct bf_get *waiting;    /* requests that wait for a job's end */
+    bool accepted;             /* the exchange has something for the feed */
 };
 
 /* Path segments after /v1/: {"jobs", "j1", "result"}. */
@@ -35,7 +35,7 @@ typedef void bf_begin_fn(struct bf_api *api, struct bf_request *req,
 
 bf_begin_fn bf_post_begin;
 
-/* post.c: uploads that wait for room may go on. */
+/* post_many.c: uploads that wait for room may go on. */
 void bf_post_resume(struct bf_api *api);
 
 /* The shards to place by; 0: the request was refused, 503. */

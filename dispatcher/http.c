@@ -21,6 +21,8 @@
  */
 #define DISCARD_BYTES (8U << 20)
 
+#define STREAM_BYTES (64U << 10) /* of a streamed body, at a time */
+
 struct bf_http {
     struct MHD_Daemon *daemon;
     struct bf_http_ops ops;
@@ -48,6 +50,7 @@ struct bf_request {
     bool queued; /* libmicrohttpd has the answer */
     bool ended;  /* the whole body was taken */
     bool suspended;
+    bool unlimited; /* the application looks after the body's length */
 };
 
 static struct bf_request *request_from(void *ptr)
@@ -119,14 +122,28 @@ bool bf_request_answered(const struct bf_request *req)
     return req->answered;
 }
 
+static void release_body(struct bf_answer *answer)
+{
+    bf_buf_release(&answer->body);
+    if (answer->stream.free)
+        answer->stream.free(answer->stream.arg);
+    answer->stream = (struct bf_answer_stream){0};
+}
+
+void bf_request_unlimit(struct bf_request *req)
+{
+    req->unlimited = true;
+}
+
 void bf_request_answer(struct bf_request *req, struct bf_answer *answer)
 {
     if (req->answered) {
-        bf_buf_release(&answer->body);
+        release_body(answer);
         return;
     }
     req->answer = *answer;
     answer->body = (struct bf_buf){0};
+    answer->stream = (struct bf_answer_stream){0};
     req->answered = true;
     bf_request_resume(req);
 }
@@ -162,17 +179,61 @@ static void add_headers(struct MHD_Response *response,
                                 answer->headers[i].value);
 }
 
+static ssize_t on_stream(void *cls, uint64_t pos, char *out, size_t size)
+{
+    const struct bf_answer_stream *stream = cls;
+    ssize_t n = stream->read(stream->arg, pos, out, size);
+
+    return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
+}
+
+static void on_stream_end(void *cls)
+{
+    struct bf_answer_stream *stream = cls;
+
+    stream->free(stream->arg);
+    free(stream);
+}
+
+static struct MHD_Response *stream_response(struct bf_answer *answer)
+{
+    struct bf_answer_stream *stream = calloc(1, sizeof(*stream));
+    struct MHD_Response *response;
+
+    if (!stream)
+        return NULL;
+    *stream = answer->stream;
+    response = MHD_create_response_from_callback(
+        stream->bytes, STREAM_BYTES, on_stream, stream, on_stream_end);
+    if (!response) {
+        free(stream);
+        return NULL;
+    }
+    answer->stream = (struct bf_answer_stream){0}; /* the response's now */
+    return response;
+}
+
+static struct MHD_Response *response_of(struct bf_answer *answer)
+{
+    struct MHD_Response *response;
+
+    if (answer->stream.read)
+        return stream_response(answer);
+    response = MHD_create_response_from_buffer(
+        answer->body.len, answer->body.data, MHD_RESPMEM_MUST_FREE);
+    if (response)
+        answer->body = (struct bf_buf){0}; /* the response's now */
+    return response;
+}
+
 static enum MHD_Result queue_answer(struct bf_request *req)
 {
     struct bf_answer *answer = &req->answer;
-    struct MHD_Response *response;
+    struct MHD_Response *response = response_of(answer);
     enum MHD_Result result;
 
-    response = MHD_create_response_from_buffer(
-        answer->body.len, answer->body.data, MHD_RESPMEM_MUST_FREE);
     if (!response)
         return MHD_NO;
-    answer->body = (struct bf_buf){0}; /* the response's now */
     add_headers(response, answer);
     req->queued = true;
     result = MHD_queue_response(req->connection, answer->status, response);
@@ -222,7 +283,7 @@ static void request_free(struct bf_request *req)
     else
         http->first = req->next;
     http->active--;
-    bf_buf_release(&req->answer.body);
+    release_body(&req->answer);
     free(req->path);
     req->magic = 0;
     free(req);
@@ -252,10 +313,9 @@ static bool declares_too_much(const struct bf_request *req)
 
 static enum MHD_Result on_headers(struct bf_http *http, struct bf_request *req)
 {
-    if (declares_too_much(req))
+    http->ops.begin(http->arg, req);
+    if (!req->answered && !req->unlimited && declares_too_much(req))
         answer_too_large(req);
-    else
-        http->ops.begin(http->arg, req);
     if (!req->answered)
         return MHD_YES;
     /* A body that may follow is read away first, unless it is large. */
@@ -270,7 +330,8 @@ static enum MHD_Result on_piece(struct bf_http *http, struct bf_request *req,
 {
     size_t taken;
 
-    if (!req->answered && req->body_bytes + *size > http->max_body_bytes)
+    if (!req->answered && !req->unlimited &&
+        req->body_bytes + *size > http->max_body_bytes)
         answer_too_large(req);
     if (req->answered) {
         req->discarded_bytes += *size;

@@ -8,6 +8,8 @@
  * until then its connection is suspended and costs nothing.
  */
 
+#include <sys/types.h>
+
 #include "schemas/buf.h"
 
 struct bf_err;
@@ -74,6 +76,15 @@ const char *bf_request_header(const struct bf_request *req, const char *name);
 void bf_request_set_state(struct bf_request *req, void *state);
 void *bf_request_state(const struct bf_request *req);
 
+/* A body that is not in memory. Loop thread. */
+struct bf_answer_stream {
+    uint64_t bytes; /* in all */
+    /* 1 to size bytes from pos on; -1 cuts the connection. */
+    ssize_t (*read)(void *arg, uint64_t pos, char *out, size_t size);
+    void (*free)(void *arg);
+    void *arg;
+};
+
 #define BF_ANSWER_HEADERS 6
 struct bf_answer {
     unsigned status;
@@ -83,21 +94,25 @@ struct bf_answer {
         char value[400];
     } headers[BF_ANSWER_HEADERS];
     size_t nheaders;
-    struct bf_buf body; /* taken */
+    struct bf_buf body;             /* taken */
+    struct bf_answer_stream stream; /* instead, when read is set; taken */
 };
 /* A value that is too long or has line breaks is left out. */
 void bf_answer_header(struct bf_answer *answer, const char *name,
                       const char *value);
 
 /*
- * Answer a request that has none yet. Takes the body; the first answer wins,
- * a second one is dropped.
+ * Answer a request that has none yet. Takes the body or stream; the first
+ * answer wins, a second one is dropped.
  */
 void bf_request_answer(struct bf_request *req, struct bf_answer *answer);
 /* With problem details, and Retry-After where one should come again. */
 void bf_request_refuse(struct bf_request *req,
                        const struct bf_problem *problem);
 bool bf_request_answered(const struct bf_request *req);
+
+/* In begin: the application sets its own limit on this body. */
+void bf_request_unlimit(struct bf_request *req);
 
 /* Go on with a body of which not all was taken. */
 void bf_request_resume(struct bf_request *req);

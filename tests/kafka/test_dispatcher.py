@@ -192,7 +192,7 @@ class DispatcherTest(unittest.TestCase):
         ).start()
         chunks = iter([job("chunks") + b"\n"] * 1000)
         answer = small.request(
-            "POST", "/v1/jobs", chunks, {"Content-Type": "application/x-ndjson"}
+            "POST", "/v1/jobs", chunks, {"Content-Type": "application/json"}
         )
         self.assertEqual(answer.status, 413)
         answer = small.post(job("wrong", b'{"a":"' + b"x" * 70000 + b'"}'))
