@@ -1,9 +1,11 @@
 """NDJSON uploads of any length against a real broker."""
 
+import contextlib
 import http.client
 import json
 import os
 import tempfile
+import threading
 import unittest
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +13,8 @@ from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
 from dispatching import QUICK, Dispatcher, Keys, bfwire, job, make_topics, read_all
-from harness import Cluster, Proc, Procs
+from fleet import Fleet
+from harness import Cluster, Proc, Procs, wait_until
 
 SHARDS = 4
 FULL = bool(os.environ.get("BF_FULL"))
@@ -33,6 +36,16 @@ def end_of(bootstrap: str, topic: str, shards: int) -> int:
             consumer.get_watermark_offsets(TopicPartition(topic, p), 20)[1]
             for p in range(shards)
         )
+    finally:
+        consumer.close()
+
+
+def done_of(bootstrap: str, topic: str, shards: int, group: str = "blockfleet") -> int:
+    """Records of the topic that the group has dealt with, the lowest first."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, **QUICK})
+    try:
+        places = consumer.committed([TopicPartition(topic, p) for p in range(shards)])
+        return sum(max(place.offset, 0) for place in places)
     finally:
         consumer.close()
 
@@ -176,6 +189,75 @@ class UploadTest(unittest.TestCase):
         self.assertEqual(after - before, len(told) - 1)
         assert dispatcher.proc is not None
         self.assertEqual(dispatcher.proc.stop(), 0)
+
+
+class ResendTest(unittest.TestCase):
+    """A file sent again with the same key, to whichever replica."""
+
+    def test_each_line_runs_once(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-resend-")
+        self.addCleanup(temporary.cleanup)
+        cluster = self.enterContext(Cluster())
+        fleet = Fleet(cluster, Path(temporary.name), shards=SHARDS)
+        procs = self.enterContext(fleet.procs)
+        fleet.init_topics()
+        first, second = (
+            Dispatcher(procs, cluster.bootstrap, fleet.keys, fleet.folder, name=name)
+            for name in ("first", "second")
+        )
+        first.start()
+        second.start()
+        fleet.started(fleet.worker("worker"))
+
+        count = 20_000 if FULL else 3_000
+        lines = [job("again", b'{"n":%d}' % n) + b"\n" for n in range(count)]
+        killed = threading.Event()
+
+        def half() -> Iterator[bytes]:
+            yield b"".join(lines[: count // 2])
+            killed.wait(60)
+            yield from lines[count // 2 :]
+
+        def send() -> None:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                list(upload(first, half(), Idempotency_Key='"file"'))
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        wait_until(
+            lambda: end_of(cluster.bootstrap, "bf.jobs", SHARDS) >= count // 4,
+            60,
+            "a quarter of the upload",
+        )
+        assert first.proc is not None
+        first.proc.kill9()
+        killed.set()
+        sender.join(60)
+
+        told = list(upload(second, b"".join(lines), Idempotency_Key='"file"'))
+        self.assertEqual([line["line"] for line in told], list(range(count)))
+        self.assertEqual({line["status"] for line in told}, {202})
+        # More records than lines: it was for the worker to see which are copies.
+        stored = end_of(cluster.bootstrap, "bf.jobs", SHARDS)
+        self.assertGreaterEqual(stored, count + count // 4)
+        self.assertLess(stored, 2 * count)
+        wait_until(
+            lambda: done_of(cluster.bootstrap, "bf.jobs", SHARDS) == stored,
+            120,
+            "every record dealt with",
+        )
+        want = sorted(bfwire.job_id_derive("again", b"file", n) for n in range(count))
+        self.assertEqual(sorted(line["job"] for line in told), want)
+        runs = fleet.run_logs[0].read_text().splitlines()
+        self.assertEqual(sorted(run.split()[2] for run in runs), want)
+        results = read_all(cluster.bootstrap, "bf.results", SHARDS)
+        self.assertEqual(sorted(rec.text("bf_job") for rec in results), want)
+
+        def metered() -> tuple[int, int]:
+            usage = second.get("/v1/usage", workspace="again").json()
+            return usage["rows"], usage["runs"]
+
+        wait_until(lambda: metered() == (count, count), 20, "a usage row each")
 
 
 if __name__ == "__main__":
