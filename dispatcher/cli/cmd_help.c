@@ -1,4 +1,4 @@
-/* blockfleet help, version. */
+/* blockfleet help, completion, version. */
 
 #include "dispatcher/cli/commands.h"
 
@@ -6,6 +6,8 @@
 #include <librdkafka/rdkafka.h>
 #include <sodium.h>
 
+#include "dispatcher/cli/completion.h"
+#include "dispatcher/cli/manpage.h"
 #include "schemas/err.h"
 
 #define MAX_HELP (1U << 20)
@@ -17,6 +19,8 @@ static int make_help(struct bf_cli *cli, struct bf_buf *out, struct bf_err *err)
 
     if (bf_args_has(&cli->args, "markdown"))
         return bf_command_markdown(out, err);
+    if (bf_args_has(&cli->args, "man"))
+        return bf_manpage(out, err);
     if (cli->args.nwords == 0)
         return bf_command_help_all(out, err);
     command = bf_command_find(cli->args.words, cli->args.nwords, &used);
@@ -32,6 +36,17 @@ enum bf_exit bf_cmd_help(struct bf_cli *cli)
     struct bf_err err = {0};
 
     if (make_help(cli, &text, &err) || bf_cli_print(cli, &text, &err))
+        return bf_cli_fail(cli, &err);
+    return BF_EXIT_OK;
+}
+
+enum bf_exit bf_cmd_completion(struct bf_cli *cli)
+{
+    bf_autobuf struct bf_buf text = BF_BUF_INIT(MAX_HELP);
+    struct bf_err err = {0};
+
+    if (bf_completion(cli->args.words[0], &text, &err) ||
+        bf_cli_print(cli, &text, &err))
         return bf_cli_fail(cli, &err);
     return BF_EXIT_OK;
 }

@@ -109,6 +109,7 @@ static const struct bf_flag results_flags[] = {
 
 static const struct bf_flag help_flags[] = {
     {"markdown", 0, false, NULL, "print COMMANDS.md"},
+    {"man", 0, false, NULL, "print the manual page"},
 };
 
 #define UNREACHABLE BF_EXIT_BIT(BF_EXIT_UNREACHABLE)
@@ -253,6 +254,16 @@ static const struct bf_command commands[] = {
         .options = FLAGS(results_flags),
         .exits = UNREACHABLE | REFUSED,
         .run = bf_cmd_results,
+    },
+    {
+        .name = "completion",
+        .words = "SHELL",
+        .summary = "print completion for bash, zsh or fish",
+        .help = "For this shell: source <(blockfleet completion bash)",
+        .min_words = 1,
+        .max_words = 1,
+        .bare = true,
+        .run = bf_cmd_completion,
     },
     {
         .name = "version",

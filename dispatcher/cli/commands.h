@@ -7,6 +7,7 @@
 
 typedef enum bf_exit bf_cmd_fn(struct bf_cli *cli);
 
+bf_cmd_fn bf_cmd_completion;
 bf_cmd_fn bf_cmd_doctor;
 bf_cmd_fn bf_cmd_help;
 bf_cmd_fn bf_cmd_keys_list;
