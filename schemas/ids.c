@@ -221,6 +221,20 @@ void bf_event_id_dead(struct bf_slice workspace, const char *topic,
     bf_hash_final_hex(&hash, out);
 }
 
+void bf_commit_id(int64_t offset, struct bf_slice metadata,
+                  char out[BF_HEX128_SIZE])
+{
+    struct bf_hash hash;
+
+    bf_hash_init(&hash, BF_HASH128_BYTES);
+    bf_hash_str(&hash, "blockfleet/v1/commit");
+    if (offset >= 0) {
+        bf_hash_num(&hash, (uint64_t)offset);
+        bf_hash_part(&hash, metadata);
+    }
+    bf_hash_final_hex(&hash, out);
+}
+
 void bf_state_id(const char *fleet, int32_t shard, struct bf_slice entry,
                  uint64_t seq, char out[BF_HEX128_SIZE])
 {

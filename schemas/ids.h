@@ -79,6 +79,10 @@ void bf_event_id_dead(struct bf_slice workspace, const char *topic,
                       int32_t partition, int64_t offset,
                       char out[BF_HEX128_SIZE]);
 
+/* Names what is committed for a partition; offset < 0: nothing is. */
+void bf_commit_id(int64_t offset, struct bf_slice metadata,
+                  char out[BF_HEX128_SIZE]);
+
 /* ce_id of a state entry; PROTOCOL.md §8. */
 void bf_state_id(const char *fleet, int32_t shard, struct bf_slice entry,
                  uint64_t seq, char out[BF_HEX128_SIZE]);

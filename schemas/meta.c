@@ -60,6 +60,25 @@ void bf_meta_encode(const struct bf_meta *meta, char out[BF_MAX_METADATA])
                       sodium_base64_VARIANT_ORIGINAL);
 }
 
+bool bf_meta_has(const struct bf_meta *meta, int64_t offset)
+{
+    uint64_t bit = (uint64_t)offset - (uint64_t)meta->base;
+
+    if (offset < meta->base)
+        return true;
+    return bit < BF_WINDOW && (meta->map[bit / 8] & (1U << (bit % 8)));
+}
+
+int64_t bf_meta_incomplete(const struct bf_meta *meta, int64_t from, int64_t to)
+{
+    int64_t at = from > meta->base ? from : meta->base;
+    int64_t count = 0;
+
+    for (; at < to && at - meta->base < (int64_t)BF_WINDOW; at++)
+        count += !bf_meta_has(meta, at);
+    return at < to ? count + (to - at) : count;
+}
+
 static int meta_bad(struct bf_err *err, const char *what)
 {
     return bf_err_set(err, BF_ERR_REJECT, "bad_metadata", "offset metadata: %s",

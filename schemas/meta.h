@@ -18,6 +18,15 @@ struct bf_meta {
 };
 
 /*
+ * Is the offset complete? Below the base all are, above the map none is.
+ */
+bool bf_meta_has(const struct bf_meta *meta, int64_t offset);
+
+/* How many offsets of [from, to) are not complete. */
+int64_t bf_meta_incomplete(const struct bf_meta *meta, int64_t from,
+                           int64_t to);
+
+/*
  * base64 text, NUL-terminated; always fits. The writer is not empty and bit 0
  * is clear.
  */

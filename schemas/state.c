@@ -116,6 +116,8 @@ static void put_base(struct bf_json_out *out, const struct bf_entry *entry)
     bf_json_text(out, "txn_id", entry->b.txn_id);
     bf_json_close(out, '}');
     bf_json_time(out, "at", entry->b.at_ms);
+    if (entry->b.confirmed.ptr)
+        bf_json_text(out, "confirmed", entry->b.confirmed);
 }
 
 static void put_run(struct bf_json_out *out, const struct bf_entry *entry)
@@ -394,6 +396,9 @@ static void get_base(struct bf_json_in *in, struct bf_entry *entry)
     entry->b.map = get_map(in, BF_WINDOW, false, entry);
     get_owner(in, entry);
     entry->b.at_ms = bf_json_get_time(in, "at");
+    /* entries written before there was such a member have none */
+    if (json_object_get(in->object, "confirmed"))
+        entry->b.confirmed = bf_json_get_word(in, "confirmed", bf_hex128_ok);
 }
 
 static void get_run_words(struct bf_json_in *in, struct bf_entry *entry)

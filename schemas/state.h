@@ -57,6 +57,7 @@ struct bf_entry {
             struct bf_slice host, txn_id;
             uint32_t pid;
             int64_t at_ms;
+            struct bf_slice confirmed; /* a commit id; ptr NULL: absent */
         } b;
         struct {
             enum bf_run_state state;

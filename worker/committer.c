@@ -332,23 +332,6 @@ static void reopen(struct bf_committer *c)
         reply_fatal(c, &err);
 }
 
-/* The committed metadata of part; false: none, or not ours to read. */
-static bool part_meta(const rd_kafka_topic_partition_t *part,
-                      struct bf_meta *ret, struct bf_err *err)
-{
-    struct bf_slice text = {part->metadata, part->metadata_size};
-
-    if (bf_meta_decode(text, ret, err))
-        return false;
-    if (ret->base != part->offset) {
-        bf_err_set(err, BF_ERR_REJECT, "bad_metadata",
-                   "offset %lld is committed with metadata of base %lld",
-                   (long long)part->offset, (long long)ret->base);
-        return false;
-    }
-    return true;
-}
-
 /*
  * The producer is new, so the old transaction is over: what is committed now
  * tells how it ended. One shard is enough, a transaction is atomic; a shard
@@ -368,11 +351,15 @@ static void read_back(struct bf_committer *c)
             (int32_t)attempt->touched[i].shard);
     code = rd_kafka_committed(c->config.consumer, parts, CALL_MS);
     for (int i = 0; !code && i < parts->cnt; i++) {
-        struct bf_meta meta;
+        const rd_kafka_topic_partition_t *part = &parts->elems[i];
+        struct bf_slice text = {part->metadata, part->metadata_size};
+        struct bf_resume_facts facts = {0};
 
-        code = parts->elems[i].err;
-        is = is || (!code && part_meta(&parts->elems[i], &meta, NULL) &&
-                    bf_attempt_is(attempt, (size_t)i, &meta));
+        code = part->err;
+        if (!code)
+            bf_resume_facts_take(&facts, part->offset, text);
+        is = is || (facts.committed &&
+                    bf_attempt_is(attempt, (size_t)i, &facts.meta));
     }
     rd_kafka_topic_partition_list_destroy(parts);
     if (code) {
@@ -401,14 +388,12 @@ static int ask_committed(rd_kafka_t *rk, const struct bf_committer *c,
             (int32_t)query->shard);
     code = rd_kafka_committed(rk, parts, timeout_ms);
     for (int i = 0; !code && i < parts->cnt; i++) {
-        struct bf_lane_facts *facts = &query->lanes[i];
+        const rd_kafka_topic_partition_t *part = &parts->elems[i];
+        struct bf_slice text = {part->metadata, part->metadata_size};
 
-        code = parts->elems[i].err;
-        if (code || parts->elems[i].offset < 0)
-            continue;
-        facts->committed =
-            part_meta(&parts->elems[i], &facts->meta, &facts->problem);
-        facts->corrupt = !facts->committed;
+        code = part->err;
+        if (!code)
+            bf_resume_facts_take(&query->lanes[i], part->offset, text);
     }
     rd_kafka_topic_partition_list_destroy(parts);
     return code ? -1 : 0;

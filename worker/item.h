@@ -10,8 +10,7 @@
 
 #include "schemas/err.h"
 #include "schemas/limits.h"
-#include "schemas/meta.h"
-#include "schemas/state.h"
+#include "schemas/resume.h"
 #include "worker/mailbox.h"
 
 /* A result, a callback, a dead letter, and a usage row per attempt. */
@@ -80,22 +79,13 @@ struct bf_group_msg {
     rd_kafka_consumer_group_metadata_t *group; /* owned */
 };
 
-/* What Kafka knows of one input lane of a shard. */
-struct bf_lane_facts {
-    bool committed; /* meta is what is committed */
-    bool corrupt;   /* something is committed that we cannot read */
-    struct bf_err problem;
-    struct bf_meta meta;
-    int64_t low, high;
-};
-
 /* "What is committed for this shard, and where does its state end?" */
 struct bf_query {
     struct bf_msg msg;
     uint32_t shard;
     uint32_t epoch;
     int64_t asked_ms, next_ms; /* committer's */
-    struct bf_lane_facts lanes[BF_INPUT_LANES];
+    struct bf_resume_facts lanes[BF_INPUT_LANES];
     int64_t state_low, state_high;
 };
 

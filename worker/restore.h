@@ -3,8 +3,8 @@
 
 /*
  * Where a shard resumes, from what Kafka has committed for it and what its
- * state says; or why it must not. Nothing vanishes silently: design.md §4.6.
- * Pure.
+ * state says; or why it must not. Pure; the rule for each lane is
+ * schemas/resume.h's.
  */
 
 #include "worker/item.h"
@@ -12,19 +12,10 @@
 
 struct bf_restored {
     uint64_t seq;
-    struct bf_resume {
-        struct bf_meta meta; /* what is complete */
-        int64_t start;       /* where to read from */
-        int64_t lost;        /* offsets in [meta.base, start) that were not
-                                complete and are not in the log any more */
-        bool from_base;      /* the committed offset had expired */
-    } lanes[BF_INPUT_LANES];
+    struct bf_resume lanes[BF_INPUT_LANES];
 };
 
-/*
- * REJECT stops the shard until an operator confirms: "no_base",
- * "corrupt_metadata", "older_than_base", "ahead_of_log".
- */
+/* REJECT stops the shard until an operator confirms: bf_resume()'s. */
 int bf_restore(const struct bf_query *facts, const struct bf_shard *shard,
                struct bf_restored *ret, struct bf_err *err);
 

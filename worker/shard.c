@@ -17,10 +17,7 @@ struct bf_shard {
     size_t live;
     struct bf_finished *finished;
     uint64_t seq;
-    struct {
-        bool known;
-        struct bf_meta meta;
-    } bases[BF_LANES];
+    struct bf_resume_base bases[BF_LANES];
 };
 
 static int compare(const void *a, const void *b)
@@ -64,24 +61,6 @@ static int went_back(const struct bf_entry *entry, uint64_t seq,
     return bf_err_set(err, BF_ERR_REJECT, "state_went_back",
                       "an entry of txn_seq %llu follows one of %llu",
                       (unsigned long long)entry->seq, (unsigned long long)seq);
-}
-
-static int apply_base(struct bf_shard *shard, const struct bf_entry *entry,
-                      struct bf_err *err)
-{
-    struct bf_meta *meta = &shard->bases[entry->lane].meta;
-
-    if (shard->bases[entry->lane].known && entry->seq < meta->txn_seq)
-        return went_back(entry, meta->txn_seq, err);
-    shard->bases[entry->lane].known = !entry->tombstone;
-    *meta = (struct bf_meta){.txn_seq = entry->seq};
-    if (entry->tombstone)
-        return 0;
-    meta->base = entry->b.base;
-    memcpy(meta->map, entry->b.map, sizeof(meta->map));
-    snprintf(meta->writer, sizeof(meta->writer), "%.*s",
-             BF_SLICE_ARG(entry->b.txn_id));
-    return 0;
 }
 
 static struct node *node_of(struct bf_shard *shard,
@@ -144,7 +123,7 @@ int bf_shard_apply(struct bf_shard *shard, const struct bf_entry *entry,
         shard->seq = entry->seq;
     switch (entry->kind) {
     case BF_ENTRY_BASE:
-        return apply_base(shard, entry, err);
+        return bf_resume_base_take(&shard->bases[entry->lane], entry, err);
     case BF_ENTRY_RUN:
         return apply_run(shard, entry, err);
     case BF_ENTRY_FINISHED:
@@ -156,13 +135,10 @@ int bf_shard_apply(struct bf_shard *shard, const struct bf_entry *entry,
     return 0;
 }
 
-bool bf_shard_base(const struct bf_shard *shard, enum bf_lane lane,
-                   struct bf_meta *ret)
+const struct bf_resume_base *bf_shard_base(const struct bf_shard *shard,
+                                           enum bf_lane lane)
 {
-    if (!shard->bases[lane].known)
-        return false;
-    *ret = shard->bases[lane].meta;
-    return true;
+    return &shard->bases[lane];
 }
 
 const struct bf_started *bf_shard_started(const struct bf_shard *shard,

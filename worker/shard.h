@@ -7,7 +7,7 @@
  * out. Loop thread.
  */
 
-#include "schemas/state.h"
+#include "schemas/resume.h"
 #include "worker/finished.h"
 
 struct bf_shard;
@@ -34,9 +34,9 @@ BF_DEFINE_CLEANUP(bf_shard_freep_, struct bf_shard *, bf_shard_free)
 int bf_shard_apply(struct bf_shard *shard, const struct bf_entry *entry,
                    struct bf_err *err);
 
-/* The lane's b entry; false when there is none. txn_seq is the entry's. */
-bool bf_shard_base(const struct bf_shard *shard, enum bf_lane lane,
-                   struct bf_meta *ret);
+/* The lane's newest b entry; borrowed until the next apply. */
+const struct bf_resume_base *bf_shard_base(const struct bf_shard *shard,
+                                           enum bf_lane lane);
 
 /* The started run of a job record, or NULL. */
 const struct bf_started *bf_shard_started(const struct bf_shard *shard,

@@ -174,6 +174,17 @@ static json_t *op_finished_id(const json_t *in, struct bf_record *arena,
     return json_pack("{s:o}", "id_hex", golden_to_hex(id, sizeof(id)));
 }
 
+static json_t *op_commit_id(const json_t *in, struct bf_record *arena,
+                            struct bf_err *err)
+{
+    char id[BF_HEX128_SIZE];
+
+    (void)err;
+    bf_commit_id(golden_int(in, "offset"),
+                 golden_hex(in, "metadata_hex", arena), id);
+    return out_string("id", id);
+}
+
 static json_t *op_state_id(const json_t *in, struct bf_record *arena,
                            struct bf_err *err)
 {
@@ -427,6 +438,7 @@ static const struct golden_op ops[] = {
     {"event_id_dead", op_event_id_dead},
     {"job_digest", op_job_digest},
     {"finished_id", op_finished_id},
+    {"commit_id", op_commit_id},
     {"state_id", op_state_id},
     {"partition", op_partition},
     {"meta_encode", op_meta_encode},

@@ -599,6 +599,7 @@ static void base_read(const json_t *doc, struct bf_entry *entry,
     entry->b.pid = (uint32_t)golden_int(doc, "pid");
     entry->b.txn_id = golden_text(doc, "txn_id");
     entry->b.at_ms = golden_int(doc, "at_ms");
+    entry->b.confirmed = golden_text(doc, "confirmed");
 }
 
 static void base_write(json_t *doc, const struct bf_entry *entry)
@@ -609,6 +610,7 @@ static void base_write(json_t *doc, const struct bf_entry *entry)
     set_int(doc, "pid", entry->b.pid);
     json_object_set_new(doc, "txn_id", golden_from_text(entry->b.txn_id));
     set_int(doc, "at_ms", entry->b.at_ms);
+    json_object_set_new(doc, "confirmed", golden_from_text(entry->b.confirmed));
 }
 
 static enum bf_run_state run_state_of(struct bf_slice word)

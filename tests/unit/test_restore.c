@@ -30,7 +30,7 @@ static struct bf_query facts_of(bool committed, int64_t base, uint64_t seq,
 {
     struct bf_query facts = {0};
 
-    facts.lanes[0] = (struct bf_lane_facts){
+    facts.lanes[0] = (struct bf_resume_facts){
         .committed = committed, .low = low, .high = high};
     facts.lanes[0].meta.base = base;
     facts.lanes[0].meta.txn_seq = seq;

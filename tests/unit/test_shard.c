@@ -92,22 +92,22 @@ static void bases_do_not_go_back(void **unused)
     bf_autoshard struct bf_shard *shard = bf_shard_new(&err);
     struct bf_entry entry = {
         .kind = BF_ENTRY_BASE, .lane = BF_LANE_BATCH, .seq = 5};
-    struct bf_meta meta;
+    const struct bf_resume_base *base = bf_shard_base(shard, BF_LANE_BATCH);
 
     (void)unused;
     entry.b.base = 17;
     entry.b.map = map;
     entry.b.txn_id = BF_SLICE_LIT("g-host-0");
-    assert_false(bf_shard_base(shard, BF_LANE_BATCH, &meta));
+    assert_false(base->known);
     assert_int_equal(bf_shard_apply(shard, &entry, &err), 0);
     entry.seq = 4;
     entry.b.base = 12;
     assert_int_equal(bf_shard_apply(shard, &entry, &err), -1);
-    assert_true(bf_shard_base(shard, BF_LANE_BATCH, &meta));
-    assert_int_equal(meta.base, 17);
-    assert_int_equal(meta.txn_seq, 5);
-    assert_int_equal(meta.map[0], 2);
-    assert_string_equal(meta.writer, "g-host-0");
+    assert_true(base->known);
+    assert_int_equal(base->meta.base, 17);
+    assert_int_equal(base->meta.txn_seq, 5);
+    assert_int_equal(base->meta.map[0], 2);
+    assert_string_equal(base->meta.writer, "g-host-0");
     assert_int_equal(bf_shard_seq(shard), 5);
 }
 

@@ -337,6 +337,11 @@ def state_id(fleet: str, shard: int, entry_id: str, seq: int) -> str:
     return hash_hex("blockfleet/v1/state", fleet, shard, entry_id, seq)
 
 
+def commit_id(committed: tuple[int, bytes] | None) -> str:
+    """Names a committed offset with its metadata, or that there is none."""
+    return hash_hex("blockfleet/v1/commit", *(committed or ()))
+
+
 def job_digest(block: bytes, inputs: bytes) -> str:
     return hash_hex("blockfleet/v1/digest", block, inputs)
 
@@ -1766,18 +1771,22 @@ class BaseEntry:
     pid: int
     txn_id: str
     at_ms: int
+    confirmed: str | None = None
 
     def id(self) -> str:
         return f"b/{self.lane}"
 
     def value(self) -> dict[str, Json]:
         owner = {"host": self.host, "pid": self.pid, "txn_id": self.txn_id}
-        return {
+        value: dict[str, Json] = {
             "base": self.base,
             "map": b64(self.map.rstrip(b"\0")),
             "owner": owner,
             "at": rfc3339(self.at_ms),
         }
+        if self.confirmed is not None:
+            value["confirmed"] = self.confirmed
+        return value
 
 
 @dataclass(frozen=True)
@@ -1950,10 +1959,15 @@ def _map_parse(text: str, width: int, bit0: bool) -> bytes:
 
 
 def _base_parse(said: dict[str, str], value: Json) -> BaseEntry:
-    members(value, BAD_STATE, v=int, seq=int, base=int, map=str, owner=dict, at=str)
+    more = {"confirmed": str} if "confirmed" in value else {}
+    members(
+        value, BAD_STATE, v=int, seq=int, base=int, map=str, owner=dict, at=str, **more
+    )
     owner = members(value["owner"], BAD_STATE, host=str, pid=int, txn_id=str)
     if not txn_id_ok(owner["txn_id"].encode()):
         refuse(BAD_STATE, "txn_id")
+    if more and not hex_ok(value["confirmed"].encode(), 32):
+        refuse(BAD_STATE, "confirmed")
     return BaseEntry(
         said["lane"],
         ranged(value["base"], U63, BAD_STATE),
@@ -1962,6 +1976,7 @@ def _base_parse(said: dict[str, str], value: Json) -> BaseEntry:
         ranged(owner["pid"], U32, BAD_STATE),
         owner["txn_id"],
         un_rfc3339(value["at"], BAD_STATE),
+        value.get("confirmed"),
     )
 
 

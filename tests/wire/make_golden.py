@@ -149,6 +149,13 @@ def _(i):
     return {"id_hex": w.finished_id(i["workspace"], i["job"], i["generation"]).hex()}
 
 
+@op("commit_id")
+def _(i):
+    if i["offset"] < 0:
+        return {"id": w.commit_id(None)}
+    return {"id": w.commit_id((i["offset"], bytes.fromhex(i["metadata_hex"])))}
+
+
 @op("state_id")
 def _(i):
     return {"id": w.state_id(i["fleet"], i["shard"], i["entry"], i["seq"])}
@@ -258,6 +265,9 @@ def ids_cases() -> Iterable[Case]:
     for entry, seq in (("b/jobs", 0), ("r/jobs/17", 1), ("c/acme/all", w.U63)):
         about = {"fleet": FLEET, "shard": 3, "entry": entry, "seq": seq}
         yield f"state id: {entry} {seq}", {"op": "state_id", **about}
+    for offset, metadata in ((-1, b""), (0, b""), (41, b"garbage"), (w.U63, b"\0")):
+        about = {"offset": offset, "metadata_hex": metadata.hex()}
+        yield f"commit id: {offset}", {"op": "commit_id", **about}
 
 
 # ---- partition.json ---------------------------------------------------------
@@ -1832,6 +1842,10 @@ def entries() -> dict[str, tuple[w.Entry, int]]:
             w.BaseEntry("batch", w.U63, w.map_of([1]), "höst\n", w.U32, "!" * 200, NOW),
             w.U63,
         ),
+        "base, confirmed": (
+            w.BaseEntry("jobs", 41, some, *owner, w.commit_id((41, b"garbage"))),
+            18,
+        ),
         "parked": (run(), 5),
         "started": (
             run(
@@ -1909,6 +1923,10 @@ def state_edits() -> Iterable[tuple[str, str, dict[str, Json]]]:
     yield "base", "at without milliseconds", {"at": "2026-11-21T13:00:00Z"}
     yield "base", "owner lacks pid", {"owner": {"host": "h", "txn_id": "t"}}
     yield "base", "owner is null", {"owner": None}
+    yield "base", "confirmed is null", {"confirmed": None}
+    yield "base", "confirmed is a number", {"confirmed": 1}
+    yield "base", "confirmed is short", {"confirmed": "0f" * 15}
+    yield "base", "confirmed in upper case", {"confirmed": "0F" * 16}
     yield "started", "a state that is none", {"state": "done"}
     yield "started", "attempt 0", {"attempt": 0}
     yield "started", "generation 2^32", {"generation": 2**32}
