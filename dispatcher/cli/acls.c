@@ -35,7 +35,7 @@ static const struct {
      false,
      false},
     {"bf-operator",
-     "operators: topics init and doctor",
+     "operators: topics, shards and doctor",
      {{READ, ALL},
       {"--operation Create --operation DescribeConfigs", ALL},
       {WRITE, ON(STATE)}},

@@ -166,60 +166,35 @@ static void visit_group(struct visit *visit)
 
 /* ---- how far the workers are --------------------------------------------- */
 
-static const enum bf_topic lanes[] = {
-    [BF_LANE_JOBS] = BF_TOPIC_JOBS,
-    [BF_LANE_BATCH] = BF_TOPIC_BATCH,
-    [BF_LANE_CONTROL] = BF_TOPIC_CONTROL,
-};
-_Static_assert(bf_countof(lanes) == BF_LANES, "a topic per lane");
-
-static void visit_lane(struct visit *visit, enum bf_lane which,
-                       const rd_kafka_topic_partition_list_t *committed)
+static void visit_lane(struct visit *visit, const struct bf_look *look,
+                       enum bf_lane which)
 {
-    const char *topic = bf_topic_name(&visit->topics, lanes[which]);
     struct bf_doctor_lane lane = {0};
+    struct bf_lane_seen seen;
     struct bf_err err = {0};
 
     for (uint32_t p = 0; p < visit->shards; p++) {
-        const rd_kafka_topic_partition_t *found =
-            rd_kafka_topic_partition_list_find(
-                (rd_kafka_topic_partition_list_t *)(uintptr_t)committed, topic,
-                (int32_t)p);
-        struct bf_doctor_input input = {
-            .committed = found ? found->offset : -1,
-            .base = bf_fleet_state_base(&visit->state, p, which),
-        };
-
-        if (found && found->metadata)
-            input.metadata =
-                (struct bf_slice){found->metadata, found->metadata_size};
-        if (bf_kafka_watermarks(visit->kafka, topic, (int32_t)p, &input.low,
-                                &input.high, &err)) {
+        if (bf_look_at(look, p, which, &seen, &err)) {
             unanswered(visit, "progress", &err);
             return;
         }
-        bf_doctor_input(&lane, (int)p, &input);
+        bf_doctor_input(&lane, &seen);
     }
-    bf_doctor_lane(&visit->doctor, topic, &lane);
+    bf_doctor_lane(&visit->doctor, bf_look_topic(look, which), &lane);
 }
 
 static void visit_progress(struct visit *visit)
 {
-    rd_kafka_topic_partition_list_t *committed;
-    const char *names[BF_LANES];
+    bf_autolook struct bf_look look = {0};
     struct bf_err err = {0};
 
-    for (int lane = 0; lane < BF_LANES; lane++)
-        names[lane] = bf_topic_name(&visit->topics, lanes[lane]);
-    committed = bf_kafka_committed(visit->kafka, visit->settings->kafka.group,
-                                   names, BF_LANES, visit->shards, &err);
-    if (!committed) {
+    if (bf_look_init(&look, visit->kafka, &visit->topics, &visit->state,
+                     visit->settings->kafka.group, &err)) {
         unanswered(visit, "progress", &err);
         return;
     }
     for (int lane = 0; lane < BF_LANES; lane++)
-        visit_lane(visit, (enum bf_lane)lane, committed);
-    rd_kafka_topic_partition_list_destroy(committed);
+        visit_lane(visit, &look, (enum bf_lane)lane);
 }
 
 static void visit_kafka(struct visit *visit)

@@ -24,6 +24,17 @@ static const struct bf_flag topics_show_flags[] = {
     {"acls", 0, false, NULL, "print the ACLs that each role needs"},
 };
 
+static const struct bf_flag shards_list_flags[] = {
+    {"stopped", 0, false, NULL, "only those that cannot go on"},
+};
+
+static const struct bf_flag shards_confirm_flags[] = {
+    {"from", 0, false, "WHERE", "base, committed, earliest, latest, OFFSET"},
+    {"lane", 0, false, "LANE", "jobs or batch; else what is stopped of them"},
+    {"yes", 0, false, NULL, "write it; without, only tell what it costs"},
+    {"force", 0, false, NULL, "also where nothing is wrong and nobody works"},
+};
+
 static const struct bf_flag doctor_flags[] = {
     {"offline", 0, false, NULL, "leave out the dispatcher"},
 };
@@ -148,6 +159,47 @@ static const struct bf_command commands[] = {
         .options = FLAGS(doctor_flags),
         .exits = UNREACHABLE | BF_EXIT_BIT(BF_EXIT_UNHEALTHY),
         .run = bf_cmd_doctor,
+    },
+    {
+        .name = "shards list",
+        .words = "[SHARD...]",
+        .summary = "tell where shards stand, and which cannot go on",
+        .help =
+            "Per shard and lane: what is committed, what the newest b entry\n"
+            "of the state says, what the log holds, what is still to do, who\n"
+            "has the shard, and what a worker would do that takes it over\n"
+            "now: ok, offsets_expired (it goes on from b), records_lost,\n"
+            "confirmed; or it is stopped, because facts contradict each\n"
+            "other: corrupt_metadata, older_than_base, ahead_of_log, no_base,\n"
+            "bad_state. --json tells more. Changes nothing.",
+        .options = FLAGS(shards_list_flags),
+        .max_words = SIZE_MAX,
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_shards_list,
+    },
+    {
+        .name = "shards confirm",
+        .words = "SHARD...",
+        .summary = "say from where stopped shards are to go on",
+        .help =
+            "Tells what it costs, and with --yes writes a signed b entry that\n"
+            "overrules what is committed: the shard goes on\n"
+            "  --from base       where the newest b entry says, which is "
+            "exact\n"
+            "                    after a clean stop, else up to 5 s old\n"
+            "  --from committed  where the committed offset says\n"
+            "  --from earliest   with all that the log holds: much runs again\n"
+            "  --from latest     with what is submitted from now on: nothing\n"
+            "                    that waits gets a result\n"
+            "  --from OFFSET     there\n"
+            "It overrules only what it has seen: when a worker has committed\n"
+            "since, the shard stops again. A worker that holds the shard\n"
+            "takes it up within 10 s. Needs a key of purpose state.",
+        .options = FLAGS(shards_confirm_flags),
+        .min_words = 1,
+        .max_words = SIZE_MAX,
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_shards_confirm,
     },
     {
         .name = "keys new",

@@ -15,6 +15,8 @@ bf_cmd_fn bf_cmd_keys_new;
 bf_cmd_fn bf_cmd_keys_revoke;
 bf_cmd_fn bf_cmd_keys_trust;
 bf_cmd_fn bf_cmd_results;
+bf_cmd_fn bf_cmd_shards_confirm;
+bf_cmd_fn bf_cmd_shards_list;
 bf_cmd_fn bf_cmd_status;
 bf_cmd_fn bf_cmd_submit;
 bf_cmd_fn bf_cmd_topics_init;

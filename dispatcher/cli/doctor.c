@@ -6,7 +6,6 @@
 
 #include "config/keys.h"
 #include "schemas/err.h"
-#include "schemas/meta.h"
 
 static const char *const verdicts[] = {"ok", "warn", "FAIL"};
 
@@ -431,60 +430,18 @@ void bf_doctor_group(struct bf_doctor *doctor, const json_t *group,
                       "group %s: %zu workers own %u shards", name, n, shards);
 }
 
-static void broken(struct bf_doctor_lane *lane, int partition,
-                   const char *cause)
+void bf_doctor_input(struct bf_doctor_lane *lane,
+                     const struct bf_lane_seen *seen)
 {
-    if (lane->broken++ == 0) {
-        lane->first_broken = partition;
-        lane->cause = cause;
+    if (seen->stopped && lane->broken++ == 0) {
+        lane->first = seen->shard;
+        lane->why = seen->why;
     }
-}
-
-/* Offsets from..to that are not complete, by the bitmap over base. */
-static int64_t incomplete(const struct bf_meta *meta, int64_t from, int64_t to)
-{
-    int64_t count = 0;
-
-    for (int64_t at = from; at < to; at++) {
-        int64_t bit = at - meta->base;
-
-        if (bit >= (int64_t)BF_WINDOW)
-            return count + (to - at);
-        if (bit < 0 || !(meta->map[bit / 8] & (1U << (bit % 8))))
-            count++;
-    }
-    return count;
-}
-
-void bf_doctor_input(struct bf_doctor_lane *lane, int partition,
-                     const struct bf_doctor_input *input)
-{
-    struct bf_meta meta = {.base = input->committed};
-    int64_t lost;
-
-    if (input->committed < 0) {
-        /* nothing committed, or expired: the beginning counts */
-        meta.base =
-            input->base->seen == BF_SEEN_TRUSTED ? input->base->base : 0;
-    } else if (bf_meta_decode(input->metadata, &meta, NULL) ||
-               meta.base != input->committed) {
-        broken(lane, partition, "its metadata is corrupt");
+    if (seen->stopped)
         return;
-    } else if (input->base->seen == BF_SEEN_TRUSTED &&
-               meta.txn_seq < input->base->seq) {
-        broken(lane, partition, "its metadata is older than its state");
-        return;
-    }
-    if (meta.base > input->high) {
-        broken(lane, partition, "its base is above the end of the log");
-        return;
-    }
-    lost =
-        input->low > meta.base ? incomplete(&meta, meta.base, input->low) : 0;
-    lane->lost += lost;
-    lane->lost_in += lost > 0;
-    lane->lag += incomplete(
-        &meta, meta.base > input->low ? meta.base : input->low, input->high);
+    lane->lost += seen->resume.lost;
+    lane->lost_in += seen->resume.lost > 0;
+    lane->lag += seen->lag;
 }
 
 void bf_doctor_lane(struct bf_doctor *doctor, const char *topic,
@@ -492,9 +449,9 @@ void bf_doctor_lane(struct bf_doctor *doctor, const char *topic,
 {
     if (lane->broken > 0)
         bf_doctor_add(doctor, BF_VERDICT_FAIL, "progress",
-                      "the shard stops until an operator confirms",
-                      "%s: %zu partitions cannot go on, such as %d: %s", topic,
-                      lane->broken, lane->first_broken, lane->cause);
+                      "blockfleet shards list --stopped, then shards confirm",
+                      "%s: %zu shards cannot go on, such as %u: %s", topic,
+                      lane->broken, lane->first, lane->why.msg);
     if (lane->lost > 0)
         bf_doctor_add(doctor, BF_VERDICT_FAIL, "progress",
                       "the loss is for good; more workers, or a longer "

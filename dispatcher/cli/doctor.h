@@ -9,7 +9,7 @@
 #include <jansson.h>
 
 #include "config/fleet_topics.h"
-#include "dispatcher/cli/fleet_state.h"
+#include "dispatcher/cli/look.h"
 
 struct bf_err;
 struct bf_keyring;
@@ -65,25 +65,17 @@ void bf_doctor_keys(struct bf_doctor *doctor, const struct bf_keyring *ring);
 void bf_doctor_group(struct bf_doctor *doctor, const json_t *group,
                      const char *name, uint32_t shards);
 
-/* What is known of one input partition. */
-struct bf_doctor_input {
-    int64_t low, high;
-    int64_t committed; /* < 0: none */
-    struct bf_slice metadata;
-    const struct bf_base_seen *base;
-};
-
 /* What one partition adds to its lane. */
 struct bf_doctor_lane {
     int64_t lag;       /* offsets not complete */
     int64_t lost;      /* unread and removed from the log */
     size_t lost_in;    /* partitions */
     size_t broken;     /* partitions whose shard will not start */
-    int first_broken;  /* one of them */
-    const char *cause; /* of the first */
+    uint32_t first;    /* one of them */
+    struct bf_err why; /* of the first */
 };
-void bf_doctor_input(struct bf_doctor_lane *lane, int partition,
-                     const struct bf_doctor_input *input);
+void bf_doctor_input(struct bf_doctor_lane *lane,
+                     const struct bf_lane_seen *seen);
 void bf_doctor_lane(struct bf_doctor *doctor, const char *topic,
                     const struct bf_doctor_lane *lane);
 

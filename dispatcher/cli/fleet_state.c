@@ -30,7 +30,9 @@ bf_fleet_state_base(const struct bf_fleet_state *state, uint32_t shard,
 void bf_fleet_state_release(struct bf_fleet_state *state)
 {
     free(state->bases);
+    free(state->each);
     state->bases = NULL;
+    state->each = NULL;
 }
 
 /* The lane when key is "b/<lane>", else -1. */
@@ -57,23 +59,45 @@ static void take_fleet(struct reading *reading, const struct bf_record *rec,
              BF_WHY_SIZE - 1, why->msg);
 }
 
-static void take_base(struct reading *reading, const struct bf_record *rec,
-                      enum bf_lane lane, bool trusted, struct bf_err *why)
+static void take_base(struct bf_base_seen *seen, const struct bf_entry *entry)
 {
-    struct bf_base_seen *base =
-        &reading->state->bases[(uint32_t)rec->partition * BF_LANES + lane];
-    bf_autoentry struct bf_entry entry = {0};
-
-    if (trusted && bf_entry_parse(rec, &entry, why) == 0) {
-        *base = (struct bf_base_seen){.seen = BF_SEEN_TRUSTED,
-                                      .base = entry.b.base,
-                                      .seq = entry.seq,
-                                      .at_ms = entry.b.at_ms};
+    if (bf_resume_base_take(&seen->base, entry, NULL) || entry->tombstone) {
+        seen->seen = seen->base.known ? BF_SEEN_TRUSTED : BF_SEEN_NOT;
         return;
     }
-    /* the log is compacted: it is this record that will be left */
-    base->seen = BF_SEEN_UNTRUSTED;
-    snprintf(base->why, sizeof(base->why), "%.*s", BF_WHY_SIZE - 1, why->msg);
+    seen->seen = BF_SEEN_TRUSTED;
+    seen->at_ms = entry->b.at_ms;
+    seen->pid = entry->b.pid;
+    snprintf(seen->host, sizeof(seen->host), "%.*s",
+             BF_SLICE_ARG(entry->b.host));
+}
+
+/* The log is compacted: it is this record that will be left. */
+static void take_untrusted(struct bf_base_seen *seen, const struct bf_err *why)
+{
+    seen->seen = BF_SEEN_UNTRUSTED;
+    snprintf(seen->why, sizeof(seen->why), "%.*s", BF_WHY_SIZE - 1, why->msg);
+}
+
+/* As a worker takes it that restores the shard. base NULL: no b entry. */
+static void take_entry(struct bf_shard_seen *seen, struct bf_base_seen *base,
+                       const struct bf_record *rec)
+{
+    bf_autoentry struct bf_entry entry = {0};
+    struct bf_err why = {0};
+
+    if (bf_entry_parse(rec, &entry, &why) == 0) {
+        if (entry.seq > seen->seq)
+            seen->seq = entry.seq;
+        if (base)
+            take_base(base, &entry);
+        return;
+    }
+    snprintf(seen->odd, sizeof(seen->odd), "entry %.*s: %.*s",
+             rec->key.len < 60 ? (int)rec->key.len : 60, rec->key.ptr,
+             BF_WHY_SIZE - 80, why.msg);
+    if (base)
+        take_untrusted(base, &why);
 }
 
 static void take(struct reading *reading, const rd_kafka_message_t *msg)
@@ -84,15 +108,22 @@ static void take(struct reading *reading, const rd_kafka_message_t *msg)
         bf_kafka_record(msg, reading->topic, &rec, &why) == 0 &&
         bf_verify(reading->verifier, BF_PURPOSE_STATE, &rec,
                   (struct bf_slice){NULL, 0}, reading->now_ms, &why) == 0;
+    struct bf_fleet_state *state = reading->state;
+    uint32_t shard = (uint32_t)rec.partition;
     int lane = base_lane(rec.key);
+    struct bf_base_seen *base = NULL;
 
-    reading->state->records++;
+    state->records++;
     if (!trusted)
-        reading->state->untrusted++;
+        state->untrusted++;
+    if (lane >= 0 && shard < state->shards)
+        base = &state->bases[shard * BF_LANES + (uint32_t)lane];
     if (bf_fleet_is(&rec))
         take_fleet(reading, &rec, trusted, &why);
-    else if (lane >= 0 && (uint32_t)rec.partition < reading->state->shards)
-        take_base(reading, &rec, (enum bf_lane)lane, trusted, &why);
+    else if (shard < state->shards && trusted)
+        take_entry(&state->each[shard], base, &rec);
+    else if (base)
+        take_untrusted(base, &why);
 }
 
 /* One message or event of the reader. *left: partitions not at their end. */
@@ -163,6 +194,7 @@ int bf_fleet_state_read(struct bf_kafka *kafka, const char *topic,
     bf_autofleetstate struct bf_fleet_state state = {
         .shards = shards,
         .bases = calloc((size_t)shards * BF_LANES, sizeof(*state.bases)),
+        .each = calloc(shards, sizeof(*state.each)),
     };
     bf_cleanup(verifier_freep) struct bf_verifier *verifier =
         bf_verifier_new(bf_keyring_find_key, ring, err);
@@ -170,11 +202,12 @@ int bf_fleet_state_read(struct bf_kafka *kafka, const char *topic,
 
     if (!verifier)
         return -1;
-    if (!state.bases)
+    if (!state.bases || !state.each)
         return bf_err_oom(err);
     if (consume(&reading, bf_kafka_handle(kafka), err))
         return -1;
     *ret = state;
     state.bases = NULL;
+    state.each = NULL;
     return 0;
 }

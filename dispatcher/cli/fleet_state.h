@@ -8,7 +8,7 @@
 
 #include "dispatcher/cli/kafka.h"
 #include "schemas/fleet.h"
-#include "schemas/state.h"
+#include "schemas/resume.h"
 
 struct bf_err;
 struct bf_keyring;
@@ -17,13 +17,22 @@ enum bf_seen { BF_SEEN_NOT, BF_SEEN_UNTRUSTED, BF_SEEN_TRUSTED };
 
 #define BF_WHY_SIZE 200
 
+#define BF_HOST_SIZE 64
+
 /* The latest b entry of one shard and lane. */
 struct bf_base_seen {
-    enum bf_seen seen;
-    int64_t base;
-    uint64_t seq;
+    enum bf_seen seen;          /* the latest record */
+    struct bf_resume_base base; /* the latest trusted one, as workers see it */
     int64_t at_ms;
+    char host[BF_HOST_SIZE];
+    uint32_t pid;
     char why[BF_WHY_SIZE]; /* not trusted: the reason */
+};
+
+/* What a worker would see of a shard's state as a whole. */
+struct bf_shard_seen {
+    uint64_t seq;          /* the highest of any trusted entry */
+    char odd[BF_WHY_SIZE]; /* trusted, but not understood: it stops there */
 };
 
 struct bf_fleet_state {
@@ -32,6 +41,7 @@ struct bf_fleet_state {
     struct bf_fleet fleet; /* when trusted */
     char fleet_why[BF_WHY_SIZE];
     struct bf_base_seen *bases; /* [shard * BF_LANES + lane]; owned */
+    struct bf_shard_seen *each; /* [shard]; owned */
     uint64_t records;
     uint64_t untrusted; /* records of any kind that are not */
 };

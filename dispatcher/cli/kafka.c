@@ -315,10 +315,14 @@ static json_t *member(const rd_kafka_MemberDescription_t *member)
     const rd_kafka_topic_partition_list_t *list =
         assignment ? rd_kafka_MemberAssignment_partitions(assignment) : NULL;
 
-    return json_pack("{s:s, s:s, s:i}", "client",
+    json_t *numbers = json_array();
+
+    for (int i = 0; list && i < list->cnt; i++)
+        json_array_append_new(numbers, json_integer(list->elems[i].partition));
+    return json_pack("{s:s, s:s, s:i, s:o}", "client",
                      rd_kafka_MemberDescription_client_id(member), "host",
                      rd_kafka_MemberDescription_host(member), "partitions",
-                     list ? list->cnt : 0);
+                     list ? list->cnt : 0, "numbers", numbers);
 }
 
 static json_t *group_of(const rd_kafka_ConsumerGroupDescription_t *group,

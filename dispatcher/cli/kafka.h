@@ -63,8 +63,8 @@ json_t *bf_kafka_broker_config(struct bf_kafka *kafka, int32_t broker,
                                struct bf_err *err);
 
 /*
- * {"state", "assignor", "members": [{"client", "host", "partitions": n}]}; a
- * group that does not exist is "Dead".
+ * {"state", "assignor", "members": [{"client", "host", "partitions": n,
+ * "numbers": [which]}]}; a group that does not exist is "Dead".
  */
 json_t *bf_kafka_group(struct bf_kafka *kafka, const char *group,
                        struct bf_err *err);

@@ -168,19 +168,20 @@ static void look(struct bf_doctor_lane *lane, int64_t base, int64_t low,
                  int64_t high, uint64_t state_seq)
 {
     struct bf_meta meta = {.base = base, .txn_seq = 5, .writer = "w"};
-    const struct bf_base_seen seen = {.seen = BF_SEEN_TRUSTED,
-                                      .seq = state_seq};
-    char text[BF_MAX_METADATA];
-    struct bf_doctor_input input = {
-        .low = low, .high = high, .committed = base, .base = &seen};
+    const struct bf_base_seen b = {
+        .base = {.known = true, .meta = {.txn_seq = state_seq}}};
+    struct bf_lane_seen seen = {.shard = 3, .base = &b};
+    char text[BF_MAX_METADATA] = "";
 
     if (base < 13 && base >= 0)
         meta.map[(13 - base) / 8] |= (unsigned char)(1U << (13 - base) % 8);
-    if (base >= 0) {
+    if (base >= 0)
         bf_meta_encode(&meta, text);
-        input.metadata = bf_slice_str(text);
-    }
-    bf_doctor_input(lane, 3, &input);
+    bf_resume_facts_take(&seen.facts, base, bf_slice_str(text));
+    seen.facts.low = low;
+    seen.facts.high = high;
+    bf_look_judge(&seen, "");
+    bf_doctor_input(lane, &seen);
 }
 
 static void test_progress(void **state)
@@ -205,24 +206,23 @@ static void test_progress(void **state)
 static void test_shards_that_stop(void **state)
 {
     struct bf_doctor *doctor = *state;
-    const struct bf_base_seen seen = {.seen = BF_SEEN_TRUSTED};
+    struct bf_lane_seen odd = {.shard = 4};
     struct bf_doctor_lane lane = {0};
-    const struct bf_doctor_input corrupt = {.high = 9,
-                                            .committed = 1,
-                                            .base = &seen,
-                                            .metadata = BF_SLICE_LIT("AAAA")};
 
     look(&lane, 10, 0, 20, 6);
     assert_int_equal(lane.broken, 1);
-    assert_non_null(strstr(lane.cause, "older"));
+    assert_non_null(strstr(lane.why.msg, "older"));
     look(&lane, 21, 0, 20, 5);
     assert_int_equal(lane.broken, 2);
-    bf_doctor_input(&lane, 4, &corrupt);
+    bf_look_judge(&odd, "entry x/1: its key");
+    assert_true(odd.stopped);
+    assert_string_equal(odd.why.code, "bad_state");
+    bf_doctor_input(&lane, &odd);
     assert_int_equal(lane.broken, 3);
     bf_doctor_lane(doctor, "bf.jobs", &lane);
     assert_int_equal(told(doctor, "FAIL",
-                          "3 partitions cannot go on, such "
-                          "as 3"),
+                          "3 shards cannot go on, such as 3: lane jobs: "
+                          "committed txn_seq 5 is older"),
                      1);
 }
 
