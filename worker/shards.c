@@ -156,12 +156,15 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
         return -1;
     if (shards->any_look && serve_looks(shards, err))
         return -1;
+    bf_shards_serve_stopped(shards);
     return bf_shards_serve_drains(shards, err);
 }
 
 int bf_shards_wait(const struct bf_shards *shards, int max_ms)
 {
-    return shards->any_look ? 0 : bf_shards_drain_wait(shards, max_ms);
+    if (shards->any_look)
+        return 0;
+    return bf_shards_stopped_wait(shards, bf_shards_drain_wait(shards, max_ms));
 }
 
 /* ---- records ---- */

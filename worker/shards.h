@@ -8,7 +8,8 @@
  *          -> OPEN (records flow) -> DRAINING -> unassign
  *
  * A shard whose facts contradict each other is STOPPED: it has an owner, and
- * nothing is read, until an operator confirms. Every change of hands raises
+ * nothing is read, until an operator confirms: when its state or what is
+ * committed for it changes, it is restored again. Every change of hands raises
  * the epoch; what belongs to an older one is dropped. Loop thread only.
  */
 

@@ -101,6 +101,19 @@ static void tell_committer(struct bf_shards *shards, uint32_t id,
     bf_committer_put(shards->config.committer, &open->msg);
 }
 
+/* What an operator should know of where a lane goes on. */
+static void warn(uint32_t id, enum bf_lane lane, const struct bf_resume *resume)
+{
+    const char *event = resume->confirmed   ? "shard_confirmed"
+                        : resume->from_base ? "offsets_expired"
+                                            : NULL;
+
+    if (event)
+        bf_log_warn(event, bf_kv_int("shard", id),
+                    bf_kv_str("lane", bf_lane_name(lane)),
+                    bf_kv_int("base", resume->meta.base));
+}
+
 static int open_shard(struct bf_shards *shards, uint32_t id,
                       const struct bf_restored *restored, struct bf_err *err)
 {
@@ -112,10 +125,7 @@ static int open_shard(struct bf_shards *shards, uint32_t id,
             &slot->lanes[i],
             bf_topic_name(shards->config.topics, lane_topics[i]), id,
             &restored->lanes[i]);
-        if (restored->lanes[i].from_base)
-            bf_log_warn("offsets_expired", bf_kv_int("shard", id),
-                        bf_kv_str("lane", bf_lane_name((enum bf_lane)i)),
-                        bf_kv_int("base", slot->lanes[i].base));
+        warn(id, (enum bf_lane)i, &restored->lanes[i]);
     }
     tell_committer(shards, id, restored);
     slot->phase = BF_SHARD_OPEN;
@@ -143,7 +153,7 @@ static int restore(struct bf_shards *shards, uint32_t id, struct bf_err *err)
     if (bf_state_reader_restore(&slot->reader, &restored, &why) == 0)
         return open_shard(shards, id, &restored, err);
     bf_log_err(BF_LOG_ERROR, "shard_stopped", &why, bf_kv_int("shard", id));
-    slot->phase = BF_SHARD_STOPPED;
+    bf_shards_stop(shards, id);
     return unassign_state(shards, slot, err);
 }
 
@@ -164,7 +174,11 @@ void bf_shards_take_facts(struct bf_shards *shards,
 {
     struct bf_shard_slot *slot = &shards->slots[facts->shard];
 
-    if (slot->epoch != facts->epoch || slot->phase != BF_SHARD_ASKING)
+    if (slot->epoch != facts->epoch)
+        return;
+    if (slot->phase == BF_SHARD_STOPPED)
+        bf_shards_compare(shards, facts);
+    if (slot->phase != BF_SHARD_ASKING)
         return;
     bf_state_reader_facts(&slot->reader, facts);
     slot->phase = BF_SHARD_READING;

@@ -4,9 +4,10 @@
 /*
  * Shared by the files of one module alone, see shards.h for what it does:
  *
- *   shards.c        events in, records out, what others ask
- *   shards_open.c   from the assignment to OPEN or STOPPED
- *   shards_drain.c  from OPEN to away, or back to ASKING
+ *   shards.c          events in, records out, what others ask
+ *   shards_open.c     from the assignment to OPEN or STOPPED
+ *   shards_drain.c    from OPEN to away, or back to ASKING
+ *   shards_stopped.c  from STOPPED back to ASKING
  */
 
 #include "worker/shards.h"
@@ -25,13 +26,14 @@ struct bf_shard_slot {
     enum bf_shard_phase phase;
     uint32_t epoch;
     bool reopen; /* drained to be restored again, not to be given away */
-    struct bf_state_reader reader;               /* ASKING and READING */
+    struct bf_state_reader reader; /* ASKING and READING; its facts: STOPPED */
     struct bf_lane_reader lanes[BF_INPUT_LANES]; /* OPEN and DRAINING */
     struct bf_shard *state;                      /* the same */
     size_t under_way;
     bool base_sent; /* the last b entry is with the committer */
     bool folding;   /* a fold of the finished ids is with the committer */
     int64_t drain_until_ms;
+    int64_t look_ms; /* STOPPED: when the facts are asked for again */
 };
 
 struct bf_shards {
@@ -86,5 +88,19 @@ int bf_shards_serve_drains(struct bf_shards *shards, struct bf_err *err);
 
 /* Milliseconds until the next one is out of time, at most max_ms. */
 int bf_shards_drain_wait(const struct bf_shards *shards, int max_ms);
+
+/* ---- shards_stopped.c ---- */
+
+/* An operator may confirm: from now on it is looked at now and then. */
+void bf_shards_stop(struct bf_shards *shards, uint32_t id);
+
+/* Asks again for the facts of those whose time has come. */
+void bf_shards_serve_stopped(struct bf_shards *shards);
+
+/* What a STOPPED shard's facts are now: other than before, it is reopened. */
+void bf_shards_compare(struct bf_shards *shards, const struct bf_query *facts);
+
+/* Milliseconds until the next one is looked at, at most max_ms. */
+int bf_shards_stopped_wait(const struct bf_shards *shards, int max_ms);
 
 #endif

@@ -127,6 +127,48 @@ class FaultCase(unittest.TestCase):
                 f"{error}; missing {sorted(keys)[:5]}\n{logs}"
             ) from None
 
+    # ---- what nobody should do
+
+    def commit(self, shard: int, offset: int, metadata: str) -> None:
+        """OffsetCommit v5, of a group without members: bytes as they are."""
+        topic, group = b"bf.jobs", GROUP.encode()
+        text = metadata.encode()
+        body = struct.pack(">h", len(group)) + group + struct.pack(">ih", -1, 0)
+        body += struct.pack(">ih", 1, len(topic)) + topic
+        body += struct.pack(">iiqh", 1, shard, offset, len(text)) + text
+        reply = wire._ask(self.address(), 8, 5, body, 5)
+        reply.int("i")
+        for _ in range(reply.int("i")):
+            reply.string()
+            for _ in range(reply.int("i")):
+                reply.int("i")
+                self.assertEqual(reply.int("h"), 0)
+
+    def state(self, shard: int, base: int, seq: int, key: str = "state") -> None:
+        """A b entry of the lane jobs, signed with that key or not at all."""
+        entry = bfwire.BaseEntry("jobs", base, b"", "test", 1, "test", now_ms())
+        rec = bfwire.entry_build(entry, seq, "main", ("bf.state", shard), now_ms())
+        self.fleet.produce(key or None, [rec])
+
+    def committed(self) -> list[wire.Committed]:
+        found = wire.committed(self.address(), GROUP)
+        return sorted(
+            (at for at in found if at.topic == "bf.jobs"), key=lambda at: at.partition
+        )
+
+    def odd_entry(self, shard: int, name: str, value: bytes) -> None:
+        """Of a state that this version does not know."""
+        entry = bfwire.FinishedEntry(0, (), 0, 0)
+        place = ("bf.state", shard)
+        rec = bfwire.entry_build(entry, 1, "main", place, now_ms())
+        rec.key, rec.value = name.encode(), value
+        self.fleet.produce("state", [rec])
+
+    def tombstone(self, shard: int) -> None:
+        entry = bfwire.Tombstone("b/jobs")
+        rec = bfwire.entry_build(entry, 10_000, "main", ("bf.state", shard), now_ms())
+        self.fleet.produce("state", [rec])
+
 
 def lines(worker: Proc, event: str) -> list[dict[str, object]]:
     return [line for line in worker.log_json() if line.get("event") == event]
@@ -214,27 +256,6 @@ class StoppedTest(FaultCase):
 
     shards = 12
 
-    def commit(self, shard: int, offset: int, metadata: str) -> None:
-        """OffsetCommit v5, of a group without members: bytes as they are."""
-        topic, group = b"bf.jobs", GROUP.encode()
-        text = metadata.encode()
-        body = struct.pack(">h", len(group)) + group + struct.pack(">ih", -1, 0)
-        body += struct.pack(">ih", 1, len(topic)) + topic
-        body += struct.pack(">iiqh", 1, shard, offset, len(text)) + text
-        reply = wire._ask(self.address(), 8, 5, body, 5)
-        reply.int("i")
-        for _ in range(reply.int("i")):
-            reply.string()
-            for _ in range(reply.int("i")):
-                reply.int("i")
-                self.assertEqual(reply.int("h"), 0)
-
-    def state(self, shard: int, base: int, seq: int, key: str = "state") -> None:
-        """A b entry of the lane jobs, signed with that key or not at all."""
-        entry = bfwire.BaseEntry("jobs", base, b"", "test", 1, "test", now_ms())
-        rec = bfwire.entry_build(entry, seq, "main", ("bf.state", shard), now_ms())
-        self.fleet.produce(key or None, [rec])
-
     def test_a_contradiction_stops_its_shard_alone(self) -> None:
         self.fleet.init_topics()
         first = self.jobs("first", 60)
@@ -306,25 +327,6 @@ class StoppedTest(FaultCase):
             [at for at in before if at.partition in rules],
         )
         self.assertEqual(self.reader.problems, [])
-
-    def committed(self) -> list[wire.Committed]:
-        found = wire.committed(self.address(), GROUP)
-        return sorted(
-            (at for at in found if at.topic == "bf.jobs"), key=lambda at: at.partition
-        )
-
-    def odd_entry(self, shard: int, name: str, value: bytes) -> None:
-        """Of a state that this version does not know."""
-        entry = bfwire.FinishedEntry(0, (), 0, 0)
-        place = ("bf.state", shard)
-        rec = bfwire.entry_build(entry, 1, "main", place, now_ms())
-        rec.key, rec.value = name.encode(), value
-        self.fleet.produce("state", [rec])
-
-    def tombstone(self, shard: int) -> None:
-        entry = bfwire.Tombstone("b/jobs")
-        rec = bfwire.entry_build(entry, 10_000, "main", ("bf.state", shard), now_ms())
-        self.fleet.produce("state", [rec])
 
 
 # ---- (e), (f) what the broker forgets ------------------------------------------
