@@ -331,6 +331,10 @@ const struct bf_option bf_options[] = {
      .value = "false",
      .help = "Answer requests that carry no API key. Only behind something "
              "that authenticates, or on loopback."},
+    {STRING(dispatcher.api_keys), .name = "dispatcher.api_keys",
+     .programs = D | C, .computed = "<keys.dir>/api_keys", .form = &text_form,
+     .help = "File of API keys, as hashes, that blockfleet apikeys writes; "
+             "read again when it changes."},
     {SIZE(dispatcher.max_body_bytes, 1 * K, 4 * G),
      .name = "dispatcher.max_body", .programs = D, .value = "64M",
      .help = "Largest body of one request that is no NDJSON upload."},
@@ -354,6 +358,12 @@ const struct bf_option bf_options[] = {
     {STRING(dispatcher.url), .name = "dispatcher.url", .programs = C,
      .value = "http://127.0.0.1:8080", .form = &url_form,
      .help = "Where the command line finds the dispatcher."},
+    {STRING(dispatcher.key_file), .name = "dispatcher.key_file", .programs = C,
+     .value = "",
+     .help = "File with the API key that the command line shows the "
+             "dispatcher; only its owner may read it. Empty: what the "
+             "environment variable BLOCKFLEET_SECRET_API_KEY holds, if there "
+             "is one."},
 };
 
 const size_t bf_option_count = bf_countof(bf_options);

@@ -321,10 +321,14 @@ static int compute(struct bf_settings *settings, struct bf_err *err)
         set_computed(settings, "run_dir", default_run_dir(text, sizeof(text)),
                      err))
         return -1;
-    if (settings->dispatcher.view)
-        return 0;
     snprintf(text, sizeof(text), "%s/view.sqlite", settings->run_dir);
-    return set_computed(settings, "dispatcher.view", text, err);
+    if (!settings->dispatcher.view &&
+        set_computed(settings, "dispatcher.view", text, err))
+        return -1;
+    snprintf(text, sizeof(text), "%s/api_keys", settings->keys.dir);
+    if (settings->dispatcher.api_keys)
+        return 0;
+    return set_computed(settings, "dispatcher.api_keys", text, err);
 }
 
 /* Rules between options; the message begins where the first one was set. */

@@ -132,6 +132,8 @@ struct bf_settings {
         uint64_t inputs_bytes;
         uint64_t block_bytes;
         bool anonymous;
+        char *api_keys; /* path */
+        char *key_file; /* of the command line's own key; or "" */
         uint64_t max_body_bytes;
         uint64_t max_upload_bytes;
         uint64_t max_answers_bytes;

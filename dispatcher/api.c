@@ -1,32 +1,9 @@
 #include "dispatcher/api.h"
 
+#include "config/log.h"
 #include "dispatcher/get.h"
-#include "dispatcher/handler.h"
-#include "schemas/json.h"
-
-static void health(struct bf_api *api, struct bf_request *req,
-                   const struct bf_path *path);
-static void ready(struct bf_api *api, struct bf_request *req,
-                  const struct bf_path *path);
-static void version(struct bf_api *api, struct bf_request *req,
-                    const struct bf_path *path);
-
-/* A segment * stands for any. HEAD is GET without its body. */
-static const struct route {
-    const char *method;
-    const char *segments[BF_PATH_SEGMENTS + 1];
-    bf_begin_fn *begin;
-} routes[] = {
-    {"GET", {"healthz"}, health},
-    {"GET", {"readyz"}, ready},
-    {"GET", {"version"}, version},
-    {"POST", {"v1", "jobs"}, bf_post_begin},
-    {"GET", {"v1", "jobs", "*"}, bf_get_job},
-    {"GET", {"v1", "jobs", "*", "result"}, bf_get_result},
-    {"GET", {"v1", "results"}, bf_get_page},
-    {"GET", {"v1", "batches", "*"}, bf_get_batch},
-    {"GET", {"v1", "usage"}, bf_get_usage},
-};
+#include "dispatcher/routes.h"
+#include "schemas/ids.h"
 
 /* ---- answers --------------------------------------------------------------*/
 
@@ -54,110 +31,76 @@ uint32_t bf_api_shards(struct bf_api *api, struct bf_problem *problem)
     return state.shards;
 }
 
-static void answer_json(struct bf_request *req, unsigned status, int failed,
-                        struct bf_buf *json)
-{
-    struct bf_problem problem;
+/* ---- the door -------------------------------------------------------------*/
 
-    if (!failed) {
-        bf_api_answer(req, status, json);
-        return;
+static int no_workspace(struct bf_problem *problem, const char *rule)
+{
+    return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, "workspace",
+                          "workspace: %s", rule);
+}
+
+/* That of the query, or the only one that the key is for. */
+static int find_workspace(struct bf_api *api, const struct bf_request *req,
+                          struct bf_path *path, struct bf_problem *problem)
+{
+    struct bf_slice text = bf_slice_str(bf_request_query(req, "workspace"));
+
+    if (!text.ptr)
+        text = bf_door_usual(api->conf.door, &path->caller);
+    if (!text.ptr)
+        return no_workspace(problem, "is required in the query");
+    if (!bf_workspace_ok(text))
+        return no_workspace(problem,
+                            "must be 1-64 characters of A-Z a-z 0-9 _ -");
+    snprintf(path->workspace, sizeof(path->workspace), "%.*s",
+             BF_SLICE_ARG(text));
+    return 0;
+}
+
+static int check_scope(struct bf_api *api, const struct bf_request *req,
+                       const struct bf_route *route, struct bf_path *path,
+                       struct bf_problem *problem)
+{
+    const struct bf_door *door = api->conf.door;
+
+    if (route->scope == BF_SCOPE_EVERYONE)
+        return 0;
+    if (bf_door_enter(door, bf_request_header(req, "Authorization"),
+                      &path->caller, problem))
+        return -1;
+    switch (route->scope) {
+    case BF_SCOPE_QUERY:
+        if (find_workspace(api, req, path, problem))
+            return -1;
+        return bf_door_check(door, &path->caller, bf_slice_str(path->workspace),
+                             problem);
+    case BF_SCOPE_OPERATOR:
+        return bf_door_check_operator(door, &path->caller, problem);
+    case BF_SCOPE_BODY:
+        return 0;
+    case BF_SCOPE_EVERYONE:
+    case BF_SCOPE_FORGOTTEN:
+        break;
     }
-    bf_problem_set(&problem, BF_PROBLEM_INTERNAL, NULL, "out of memory");
-    bf_request_refuse(req, &problem);
+    bf_assert(!"a route says whom it is for");
+    return -1;
 }
 
-static void health(struct bf_api *api, struct bf_request *req,
-                   const struct bf_path *path)
+static int check_query(const struct bf_request *req,
+                       const struct bf_route *route, struct bf_problem *problem)
 {
-    bf_autobuf struct bf_buf json = BF_BUF_INIT(256);
+    const char *name;
 
-    (void)api;
-    (void)path;
-    answer_json(req, 200, bf_buf_adds(&json, "{\"alive\":true}", NULL), &json);
-}
-
-static void version(struct bf_api *api, struct bf_request *req,
-                    const struct bf_path *path)
-{
-    bf_autobuf struct bf_buf json = BF_BUF_INIT(1024);
-    struct bf_json_out out;
-
-    (void)api;
-    (void)path;
-    bf_json_start(&out, &json, NULL);
-    bf_json_open(&out, NULL, '{');
-    bf_json_str(&out, "version", BF_VERSION);
-    bf_json_str(&out, "librdkafka", rd_kafka_version_str());
-    bf_json_close(&out, '}');
-    answer_json(req, 200, bf_json_done(&out), &json);
-}
-
-/* Ready to take jobs and to tell of them. */
-static void ready(struct bf_api *api, struct bf_request *req,
-                  const struct bf_path *path)
-{
-    bf_autobuf struct bf_buf json = BF_BUF_INIT(4096);
-    struct bf_feed_state state;
-    struct bf_problem problem;
-    struct bf_json_out out;
-    bool accepts = bf_api_shards(api, &problem) > 0;
-
-    (void)path;
-    bf_exchange_state(api->conf.exchange, &state);
-    bf_json_start(&out, &json, NULL);
-    bf_json_open(&out, NULL, '{');
-    bf_json_bool(&out, "ready", accepts && state.caught_up);
-    bf_json_open(&out, "reasons", '[');
-    if (!accepts)
-        bf_json_str(&out, NULL, problem.detail);
-    if (!state.caught_up)
-        bf_json_str(&out, NULL, state.view_why);
-    bf_json_close(&out, ']');
-    bf_json_close(&out, '}');
-    answer_json(req, accepts && state.caught_up ? 200 : 503, bf_json_done(&out),
-                &json);
-}
-
-/* ---- routes ---------------------------------------------------------------*/
-
-struct segments {
-    struct bf_slice items[BF_PATH_SEGMENTS + 1];
-    size_t count; /* more than fit: a path that nothing has */
-};
-
-static void split_path(const char *path, struct segments *ret)
-{
-    *ret = (struct segments){0};
-    while (*path == '/' && ret->count <= BF_PATH_SEGMENTS + 1) {
-        size_t len = strcspn(path + 1, "/");
-
-        if (ret->count < bf_countof(ret->items))
-            ret->items[ret->count] = (struct bf_slice){path + 1, len};
-        ret->count++;
-        path += 1 + len;
+    for (size_t i = 0; (name = bf_request_query_name(req, i)); i++) {
+        if (!bf_route_takes(route, name))
+            return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, name,
+                                  "%.64s: %s has no such parameter", name,
+                                  route->path);
     }
+    return 0;
 }
 
-static bool path_fits(const struct route *route, const struct segments *path)
-{
-    size_t i;
-
-    for (i = 0; i < bf_countof(route->segments) && route->segments[i]; i++) {
-        if (i >= path->count || path->items[i].len == 0 ||
-            (strcmp(route->segments[i], "*") != 0 &&
-             !bf_slice_is(path->items[i], route->segments[i])))
-            return false;
-    }
-    return i == path->count;
-}
-
-static bool method_fits(const struct route *route, const char *method)
-{
-    if (strcmp(method, "HEAD") == 0)
-        method = "GET";
-    return strcmp(method, route->method) == 0;
-}
+/* ---- requests -------------------------------------------------------------*/
 
 static void refuse_method(struct bf_request *req, const char *allowed)
 {
@@ -170,8 +113,7 @@ static void refuse_method(struct bf_request *req, const char *allowed)
 
     bf_problem_set(&problem, BF_PROBLEM_METHOD, NULL, "%s is not for this",
                    bf_request_method(req));
-    bf_answer_header(&answer, "Allow",
-                     strcmp(allowed, "GET") == 0 ? "GET, HEAD" : allowed);
+    bf_answer_header(&answer, "Allow", allowed);
     if (bf_problem_json(&problem, bf_request_path(req), &answer.body, NULL))
         answer.content_type = NULL;
     bf_request_answer(req, &answer);
@@ -186,36 +128,24 @@ static void refuse_path(struct bf_request *req)
     bf_request_refuse(req, &problem);
 }
 
-/* Without the "v1". */
-static void begin_route(struct bf_api *api, struct bf_request *req,
-                        const struct route *route, const struct segments *path)
-{
-    struct bf_path rest = {0};
-
-    for (size_t i = 1; i < path->count; i++)
-        rest.segments[rest.count++] = path->items[i];
-    route->begin(api, req, &rest);
-}
-
 static void on_begin(void *arg, struct bf_request *req)
 {
-    const char *allowed = NULL;
-    struct segments path;
+    struct bf_api *api = arg;
+    char allowed[BF_ALLOWED_SIZE];
+    struct bf_path path = {0};
+    const struct bf_route *route = bf_route_find(
+        bf_request_method(req), bf_request_path(req), &path, allowed);
+    struct bf_problem problem;
 
-    split_path(bf_request_path(req), &path);
-    for (size_t i = 0; i < bf_countof(routes); i++) {
-        if (!path_fits(&routes[i], &path))
-            continue;
-        allowed = routes[i].method;
-        if (method_fits(&routes[i], bf_request_method(req))) {
-            begin_route(arg, req, &routes[i], &path);
-            return;
-        }
-    }
-    if (allowed)
+    if (!route && allowed[0])
         refuse_method(req, allowed);
-    else
+    else if (!route)
         refuse_path(req);
+    else if (check_scope(api, req, route, &path, &problem) ||
+             check_query(req, route, &problem))
+        bf_request_refuse(req, &problem);
+    else
+        route->begin(api, req, &path);
 }
 
 static size_t on_body(void *arg, struct bf_request *req, struct bf_slice piece)
@@ -273,8 +203,21 @@ void bf_api_free(struct bf_api *api)
     free(api);
 }
 
+static void refresh_door(struct bf_api *api)
+{
+    struct bf_err err;
+    int rc = bf_door_refresh(api->conf.door, &err);
+
+    if (rc > 0)
+        bf_log_info("api_keys_read",
+                    bf_kv_int("keys", (int64_t)bf_door_keys(api->conf.door)));
+    if (rc < 0)
+        bf_log_err(BF_LOG_ERROR, "api_keys_not_read", &err);
+}
+
 int bf_api_tick(struct bf_api *api)
 {
+    refresh_door(api);
     bf_outbox_flush(api->conf.outbox);
     bf_post_resume(api);
     if (api->accepted)

@@ -6,6 +6,7 @@
  * common. Loop thread.
  */
 
+#include "dispatcher/door.h"
 #include "dispatcher/feed.h"
 #include "dispatcher/http.h"
 #include "dispatcher/outbox.h"
@@ -15,6 +16,7 @@ struct bf_api;
 
 /* Everything is borrowed until bf_api_free(). */
 struct bf_api_conf {
+    struct bf_door *door;
     struct bf_outbox *outbox;
     struct bf_feed *feed;
     struct bf_exchange *exchange; /* the feed's */

@@ -38,6 +38,7 @@ struct bf_dispatcher {
     struct bf_feed *feed;
     struct bf_pool *reads;
     struct bf_pool *fetches;
+    struct bf_door *door;
     struct bf_api *api;
     struct bf_http *http;
     int tick_ms; /* the api's wish; -1: none */
@@ -159,6 +160,7 @@ static int open_api(struct bf_dispatcher *d, struct bf_err *err)
 {
     const struct bf_settings *settings = d->settings;
     const struct bf_api_conf conf = {
+        .door = d->door,
         .outbox = d->outbox,
         .feed = d->feed,
         .exchange = d->exchange,
@@ -178,18 +180,42 @@ static int open_api(struct bf_dispatcher *d, struct bf_err *err)
     return d->api ? 0 : -1;
 }
 
-/* API keys do not exist yet: whoever reaches the port may submit code. */
-static int check_open_door(const struct bf_dispatcher *d, struct bf_err *err)
+static int open_door(struct bf_dispatcher *d, struct bf_err *err)
 {
-    if (!d->settings->dispatcher.anonymous)
-        return bf_err_set(err, BF_ERR_FATAL, "no_api_keys",
-                          "there are no API keys: set dispatcher.anonymous = "
-                          "true to serve requests that carry none");
-    if (!bf_http_is_loopback(d->http))
+    const struct bf_door_conf conf = {
+        .path = d->settings->dispatcher.api_keys,
+        .anonymous = d->settings->dispatcher.anonymous,
+    };
+
+    d->door = bf_door_new(&conf, err);
+    if (!d->door)
+        return -1;
+    if (bf_door_keys(d->door) > 0 || conf.anonymous)
+        return 0;
+    return bf_err_set(err, BF_ERR_FATAL, "no_api_keys",
+                      "%.100s has no API key that is valid: make one with "
+                      "blockfleet apikeys new, or set dispatcher.anonymous = "
+                      "true on loopback",
+                      conf.path);
+}
+
+/* Whoever reaches the port may submit code. */
+static int check_reach(const struct bf_dispatcher *d, struct bf_err *err)
+{
+    const char *listen = d->settings->dispatcher.listen;
+
+    if (bf_http_is_loopback(d->http))
+        return 0;
+    if (bf_door_keys(d->door) == 0)
         return bf_err_set(err, BF_ERR_FATAL, "open_door",
                           "dispatcher.listen = %s is no loopback address and "
-                          "there are no API keys: listen on 127.0.0.1",
-                          d->settings->dispatcher.listen);
+                          "there are no API keys: make one with blockfleet "
+                          "apikeys new, or listen on 127.0.0.1",
+                          listen);
+    if (d->settings->dispatcher.anonymous)
+        bf_log_warn("open_door", bf_kv_str("listen", listen),
+                    bf_kv_str("why", "dispatcher.anonymous is true: whoever "
+                                     "reaches this may submit code"));
     return 0;
 }
 
@@ -223,7 +249,7 @@ static int open_http(struct bf_dispatcher *d, struct bf_err *err)
     };
 
     d->http = bf_http_new(&conf, err);
-    if (!d->http || check_open_door(d, err))
+    if (!d->http || check_reach(d, err))
         return -1;
     return write_port_file(d, err);
 }
@@ -367,8 +393,9 @@ struct bf_dispatcher *bf_dispatcher_new(const struct bf_settings *settings,
         return NULL;
     d->keys = bf_keyring_load(settings->keys.dir, err);
     d->loop = d->keys ? bf_loop_new(err) : NULL;
-    if (!d->loop || open_outbox(d, err) || open_feed(d, err) ||
-        open_pools(d, err) || open_api(d, err) || open_http(d, err))
+    if (!d->loop || open_door(d, err) || open_outbox(d, err) ||
+        open_feed(d, err) || open_pools(d, err) || open_api(d, err) ||
+        open_http(d, err))
         return NULL;
     return bf_take(d);
 }
@@ -383,6 +410,7 @@ void bf_dispatcher_free(struct bf_dispatcher *d)
     bf_pool_free(d->reads);
     bf_pool_free(d->fetches);
     bf_api_free(d->api);
+    bf_door_free(d->door);
     bf_feed_free(d->feed);
     bf_exchange_free(d->exchange);
     bf_closep_(&d->wake_fd);

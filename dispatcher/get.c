@@ -363,18 +363,6 @@ static int copy_checked(char out[BF_MAX_ID + 1], struct bf_slice text,
     return 0;
 }
 
-static int read_workspace(struct bf_get *get, struct bf_problem *problem)
-{
-    struct bf_slice text =
-        bf_slice_str(bf_request_query(get->req, "workspace"));
-
-    if (!text.ptr)
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, "workspace",
-                              "workspace: is required in the query");
-    return copy_checked(get->workspace, text, "workspace",
-                        bf_workspace_ok(text), problem);
-}
-
 /* A number of the query; absent is the default. */
 static int read_number(const struct bf_get *get, const char *name,
                        uint64_t most, int64_t *ret, struct bf_problem *problem)
@@ -443,8 +431,7 @@ static int read_batch(struct bf_get *get, const struct bf_path *path,
 static int read_question(struct bf_get *get, const struct bf_path *path,
                          struct bf_problem *problem)
 {
-    if (read_workspace(get, problem))
-        return -1;
+    snprintf(get->workspace, sizeof(get->workspace), "%s", path->workspace);
     switch (get->kind) {
     case GET_JOB:
         return read_job(get, path, problem) || read_wait(get, problem) ? -1 : 0;

@@ -22,11 +22,15 @@ struct bf_api {
     bool accepted;             /* the exchange has something for the feed */
 };
 
-/* Path segments after /v1/: {"jobs", "j1", "result"}. */
+/* What is asked for, and by whom. */
 #define BF_PATH_SEGMENTS 3
 struct bf_path {
+    /* After /v1/: {"jobs", "j1", "result"}. */
     struct bf_slice segments[BF_PATH_SEGMENTS];
     size_t count;
+    struct bf_caller caller;
+    /* Which the caller may touch; "" where it is not the query that says. */
+    char workspace[BF_MAX_ID + 1];
 };
 
 /* Each answers the request or makes a handler its state. */

@@ -79,6 +79,33 @@ const char *bf_request_query(const struct bf_request *req, const char *name)
                                        name);
 }
 
+struct nth {
+    size_t left;
+    const char *name;
+};
+
+static enum MHD_Result on_parameter(void *cls, enum MHD_ValueKind kind,
+                                    const char *name, const char *value)
+{
+    struct nth *nth = cls;
+
+    (void)kind;
+    (void)value;
+    if (nth->left-- > 0)
+        return MHD_YES;
+    nth->name = name;
+    return MHD_NO;
+}
+
+const char *bf_request_query_name(const struct bf_request *req, size_t i)
+{
+    struct nth nth = {i, NULL};
+
+    MHD_get_connection_values(req->connection, MHD_GET_ARGUMENT_KIND,
+                              on_parameter, &nth);
+    return nth.name;
+}
+
 const char *bf_request_header(const struct bf_request *req, const char *name)
 {
     return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
@@ -159,7 +186,8 @@ void bf_request_refuse(struct bf_request *req, const struct bf_problem *problem)
     if (answer.status == 429 || answer.status == 503)
         bf_answer_header(&answer, "Retry-After", "1");
     if (problem->code == BF_PROBLEM_UNAUTHORIZED)
-        bf_answer_header(&answer, "WWW-Authenticate", "Bearer");
+        bf_answer_header(&answer, "WWW-Authenticate",
+                         "Bearer realm=\"blockfleet\"");
     /* Without memory for the words, the status has to do. */
     if (bf_problem_json(problem, req->path, &answer.body, NULL)) {
         bf_buf_release(&answer.body);

@@ -70,6 +70,8 @@ const char *bf_request_method(const struct bf_request *req);
 const char *bf_request_path(const struct bf_request *req);
 /* NULL when absent. */
 const char *bf_request_query(const struct bf_request *req, const char *name);
+/* The name of the i-th parameter, from 0; NULL: there are no more. */
+const char *bf_request_query_name(const struct bf_request *req, size_t i);
 const char *bf_request_header(const struct bf_request *req, const char *name);
 
 /* The application's own; NULL at the beginning. */

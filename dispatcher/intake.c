@@ -529,12 +529,27 @@ static void make_id(struct reading *r)
     in->job.id = bf_slice_str(in->id);
 }
 
+/* Before anything else is said of the job: whose is it? */
+static int check_workspace(struct reading *r)
+{
+    struct bf_intake *in = r->in;
+
+    if (!in->job.workspace.ptr && r->ctx->usual_workspace.ptr) {
+        snprintf(in->workspace, sizeof(in->workspace), "%.*s",
+                 BF_SLICE_ARG(r->ctx->usual_workspace));
+        in->job.workspace = bf_slice_str(in->workspace);
+    }
+    if (!in->job.workspace.ptr)
+        return bad(r, "workspace", "is required");
+    return r->ctx->check(r->ctx->check_arg, in->job.workspace, r->problem);
+}
+
 static int check_whole(struct reading *r)
 {
     const struct bf_job *job = &r->in->job;
 
-    if (!job->workspace.ptr)
-        return bad(r, "workspace", "is required");
+    if (check_workspace(r))
+        return -1;
     if (!job->block.ptr)
         return bad(r, "block", "is required");
     if (job->batch_index.ptr && !job->batch.ptr)
@@ -597,6 +612,7 @@ int bf_intake_read(struct bf_slice body, const struct bf_intake_ctx *ctx,
 {
     struct reading r = {.in = ret, .ctx = ctx, .problem = problem};
 
+    bf_assert(ctx->check);
     *ret = (struct bf_intake){
         .rest = BF_BUF_INIT(BF_SCAN_REST),
         .lane = BF_LANE_JOBS,

@@ -5,7 +5,8 @@
  * From a job in JSON to a job on the wire: names, defaults, rules. What is
  * accepted here is never refused by a worker. Pure, any thread.
  *
- * Members: workspace, block, inputs (required); id, kind, execution,
+ * Members: workspace, block, inputs (required, save the sender's usual
+ * workspace); id, kind, execution,
  * timeout_ms, max_attempts, not_before | not_before_ms, expires_at |
  * expires_at_ms (RFC 3339 or Unix milliseconds), order_key, backend, lane
  * (jobs | batch), batch, batch_index, callback_url, labels, context,
@@ -30,6 +31,11 @@ struct bf_intake_ctx {
     struct bf_slice idempotency_key; /* as in the header; ptr NULL: none */
     struct bf_slice traceparent;     /* ptr NULL: none */
     int64_t line;                    /* of an NDJSON upload, from 0; else -1 */
+    struct bf_slice usual_workspace; /* of a job without; ptr NULL: none */
+    /* May the sender touch it? Asked for every job; -1 refuses it. */
+    int (*check)(void *arg, struct bf_slice workspace,
+                 struct bf_problem *problem);
+    void *check_arg;
 };
 
 /*
@@ -42,6 +48,7 @@ struct bf_intake {
     json_t *doc;    /* private from here on */
     char *texts[3]; /* block, labels, context */
     char id[BF_MAX_ID + 1];
+    char workspace[BF_MAX_ID + 1];
     char batch_index[24];
     struct bf_buf rest;
 };

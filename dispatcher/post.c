@@ -4,6 +4,8 @@
 
 #include <strings.h>
 
+#include "config/clock.h"
+
 void bf_post_hold(struct bf_post *post, size_t bytes)
 {
     bf_outbox_hold(post->api->conf.outbox, post->held_bytes, bytes);
@@ -74,6 +76,26 @@ void bf_post_tell_view(struct bf_post *post, const struct bf_shipment *shipment)
     post->api->accepted = true;
 }
 
+/* ---- what is taken --------------------------------------------------------*/
+
+static int check_workspace(void *arg, struct bf_slice workspace,
+                           struct bf_problem *problem)
+{
+    struct bf_post *post = arg;
+
+    return bf_door_check(post->api->conf.door, &post->caller, workspace,
+                         problem);
+}
+
+struct bf_shipment *bf_post_read(struct bf_post *post, struct bf_slice text,
+                                 struct bf_problem *problem)
+{
+    post->ctx.now_ms = bf_now_ms();
+    post->ctx.usual_workspace =
+        bf_door_usual(post->api->conf.door, &post->caller);
+    return bf_shipment_new(text, &post->ctx, problem);
+}
+
 /* ---- the request ----------------------------------------------------------*/
 
 /* "application/json; charset=utf-8" is application/json. */
@@ -125,6 +147,7 @@ static int read_headers(struct bf_post *post, struct bf_request *req,
 }
 
 static struct bf_post *post_new(struct bf_api *api, struct bf_request *req,
+                                const struct bf_caller *caller,
                                 struct bf_problem *problem)
 {
     struct bf_post *post;
@@ -137,12 +160,15 @@ static struct bf_post *post_new(struct bf_api *api, struct bf_request *req,
     if (!post)
         return NULL;
     post->api = api;
+    post->caller = *caller;
     post->ctx = (struct bf_intake_ctx){
         .default_timeout_ms = api->conf.default_timeout_ms,
         .spread = api->conf.spread,
         .max_inputs_bytes = api->conf.max_inputs_bytes,
         .max_block_bytes = api->conf.max_block_bytes,
         .line = -1,
+        .check = check_workspace,
+        .check_arg = post,
     };
     if (read_headers(post, req, problem)) {
         post->handler.gone(&post->handler);
@@ -158,13 +184,12 @@ void bf_post_begin(struct bf_api *api, struct bf_request *req,
     struct bf_problem problem;
     struct bf_post *post;
 
-    (void)path;
     /* Asked before the body is sent for nothing. */
     if (bf_api_shards(api, &problem) == 0) {
         bf_request_refuse(req, &problem);
         return;
     }
-    post = post_new(api, req, &problem);
+    post = post_new(api, req, &path->caller, &problem);
     if (post)
         bf_request_set_state(req, &post->handler);
     else

@@ -15,6 +15,7 @@ struct bf_post {
     struct bf_handler handler; /* first */
     struct bf_api *api;
     struct bf_request *req; /* NULL: gone, only reports are awaited */
+    struct bf_caller caller;
     struct bf_intake_ctx ctx;
     char key[BF_MAX_IDEMPOTENCY_KEY + 1];
     char traceparent[64];
@@ -34,6 +35,10 @@ struct bf_post *bf_post_many_new(const struct bf_api *api,
 
 /* That many bytes have arrived and are no job yet: they count as in flight. */
 void bf_post_hold(struct bf_post *post, size_t bytes);
+
+/* A job of the body, of a workspace that is the caller's; ctx.line is set. */
+struct bf_shipment *bf_post_read(struct bf_post *post, struct bf_slice text,
+                                 struct bf_problem *problem);
 
 /* Where a job is now: members of an answer. */
 void bf_post_put_place(const struct bf_post *post, struct bf_json_out *out,

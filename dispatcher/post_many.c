@@ -6,7 +6,6 @@
 
 #include <inttypes.h>
 
-#include "config/clock.h"
 #include "dispatcher/answers.h"
 #include "dispatcher/lines.h"
 #include "dispatcher/post.h"
@@ -167,8 +166,7 @@ static struct bf_shipment *read_line(struct bf_upload *upload,
         return NULL;
     }
     ctx->line = (int64_t)(upload->first_line + upload->count);
-    ctx->now_ms = bf_now_ms();
-    return bf_shipment_new(line->text, ctx, problem);
+    return bf_post_read(&upload->post, line->text, problem);
 }
 
 static void take_line(struct bf_upload *upload, const struct bf_line *line)

@@ -1,6 +1,5 @@
 /* POST /v1/jobs with one job, which may wait for its end. */
 
-#include "config/clock.h"
 #include "dispatcher/get.h"
 #include "dispatcher/post.h"
 #include "dispatcher/scan.h"
@@ -127,10 +126,9 @@ static void on_end(struct bf_handler *handler)
     struct bf_problem problem;
     uint32_t shards = bf_api_shards(post->api, &problem);
 
-    post->ctx.now_ms = bf_now_ms();
-    shipment = shards > 0 ? bf_shipment_new(bf_buf_slice(&one->body),
-                                            &post->ctx, &problem)
-                          : NULL;
+    shipment = shards > 0
+                   ? bf_post_read(post, bf_buf_slice(&one->body), &problem)
+                   : NULL;
     bf_buf_release(&one->body);
     bf_post_hold(post, 0);
     if (!shipment) {

@@ -15,6 +15,7 @@
     X(BAD_FIELD, "bad_field", 400, "A field breaks a rule")                    \
     X(BAD_REQUEST, "bad_request", 400, "The request breaks a rule")            \
     X(UNAUTHORIZED, "unauthorized", 401, "Who are you?")                       \
+    X(FORBIDDEN, "forbidden", 403, "This is not yours")                        \
     X(NOT_FOUND, "not_found", 404, "There is no such thing")                   \
     X(METHOD, "method_not_allowed", 405, "This resource has other methods")    \
     X(NO_RESULT, "no_result", 409, "The job has no result bytes")              \

@@ -3,11 +3,13 @@
 #include "dispatcher/cli/cli.h"
 
 #include "config/option.h"
+#include "config/secret.h"
 #include "config/settings.h"
 #include "dispatcher/cli/client.h"
 #include "schemas/err.h"
 
 #define MAX_NAME 128
+#define KEY_VARIABLE "BLOCKFLEET_SECRET_API_KEY"
 
 int bf_cli_setting_arity(const char *name, size_t len)
 {
@@ -67,7 +69,31 @@ void bf_cli_settings_release(struct bf_cli *cli)
     cli->settings = NULL;
 }
 
+/* *ret stays NULL when there is no key. */
+static int api_key(const struct bf_settings *settings, struct bf_secret **ret,
+                   struct bf_err *err)
+{
+    const char *url = settings->dispatcher.url;
+
+    if (settings->dispatcher.key_file[0]) {
+        *ret = bf_secret_from_file(settings->dispatcher.key_file, url, err);
+        if (!*ret)
+            return bf_err_prefix(err, "dispatcher.key_file");
+        return 0;
+    }
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
+    if (!getenv(KEY_VARIABLE))
+        return 0;
+    *ret = bf_secret_from_env(KEY_VARIABLE, url, err);
+    return *ret ? 0 : -1;
+}
+
 struct bf_client *bf_cli_client(struct bf_cli *cli, struct bf_err *err)
 {
-    return bf_client_new(cli->settings->dispatcher.url, NULL, err);
+    const char *url = cli->settings->dispatcher.url;
+    bf_autosecret struct bf_secret *key = NULL;
+
+    if (api_key(cli->settings, &key, err))
+        return NULL;
+    return bf_client_new(url, key ? bf_secret_reveal(key, url).ptr : NULL, err);
 }

@@ -110,7 +110,7 @@ int bf_command_help_all(struct bf_buf *out, struct bf_err *err)
                     err))
         return -1;
     for (size_t i = 0; (command = bf_command_at(i)) != NULL; i++) {
-        if (bf_buf_addf(out, err, "  %-13s  %s\n", command->name,
+        if (bf_buf_addf(out, err, "  %-14s  %s\n", command->name,
                         command->summary))
             return -1;
     }

@@ -44,6 +44,16 @@ static const struct bf_flag keys_new_flags[] = {
     {"comment", 0, false, "TEXT", "whose it is"},
 };
 
+static const struct bf_flag apikeys_new_flags[] = {
+    {"workspace", 'w', true, "NAME", "it is for this workspace"},
+    {"all-workspaces", 0, false, NULL, "it is an operator's: for all of them"},
+    {"expires-at", 0, false, "TIME", "RFC 3339; if not, never"},
+    {"comment", 0, false, "TEXT", "whose it is"},
+    {"output", 'o', false, "FILE",
+     "put it there, mode 0600, and do not show "
+     "it"},
+};
+
 static const struct bf_flag submit_flags[] = {
     WORKSPACE,
     {"code", 'c', false, "FILE", "Python with the function to run"},
@@ -239,6 +249,35 @@ static const struct bf_command commands[] = {
         .min_words = 1,
         .max_words = 1,
         .run = bf_cmd_keys_revoke,
+    },
+    {
+        .name = "apikeys new",
+        .summary = "make a key for the dispatcher's HTTP API",
+        .help =
+            "Whoever sends it as 'Authorization: Bearer <key>' may submit\n"
+            "to its workspaces and read of them; one of a single workspace\n"
+            "need not name it. dispatcher.api_keys gets its hash; the key\n"
+            "itself is shown once, or written to --output. A dispatcher that\n"
+            "runs takes it within a second.",
+        .options = FLAGS(apikeys_new_flags),
+        .run = bf_cmd_apikeys_new,
+    },
+    {
+        .name = "apikeys list",
+        .summary = "list the keys of the HTTP API",
+        .help = "Those of dispatcher.api_keys; the keys themselves are nowhere"
+                ".",
+        .run = bf_cmd_apikeys_list,
+    },
+    {
+        .name = "apikeys revoke",
+        .words = "ID",
+        .summary = "let a key open nothing any more",
+        .help = "ID is the part between the first and the second _ of a key.\n"
+                "A dispatcher that runs refuses it within a second.",
+        .min_words = 1,
+        .max_words = 1,
+        .run = bf_cmd_apikeys_revoke,
     },
     {
         .name = "submit",

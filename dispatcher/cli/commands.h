@@ -7,6 +7,9 @@
 
 typedef enum bf_exit bf_cmd_fn(struct bf_cli *cli);
 
+bf_cmd_fn bf_cmd_apikeys_list;
+bf_cmd_fn bf_cmd_apikeys_new;
+bf_cmd_fn bf_cmd_apikeys_revoke;
 bf_cmd_fn bf_cmd_completion;
 bf_cmd_fn bf_cmd_doctor;
 bf_cmd_fn bf_cmd_help;

@@ -10,6 +10,15 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+static int check(void *arg, struct bf_slice workspace,
+                 struct bf_problem *problem)
+{
+    (void)arg;
+    (void)workspace;
+    (void)problem;
+    return 0;
+}
+
 static void check_record(const struct bf_job *job)
 {
     bf_autorecord struct bf_record rec;
@@ -34,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                 .spread = 4,
                                 .max_inputs_bytes = BF_MAX_INPUTS,
                                 .max_block_bytes = BF_MAX_BLOCK,
-                                .line = -1};
+                                .line = -1,
+                                .check = check};
     struct bf_slice body = {(const char *)data, size};
     struct bf_problem problem;
     struct bf_intake in;

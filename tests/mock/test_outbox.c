@@ -103,6 +103,14 @@ static void on_report(void *arg, struct bf_shipment *shipment)
     rig.reported[rig.nreported++] = shipment;
 }
 
+static int check(void *arg, struct bf_slice workspace,
+                 struct bf_problem *problem)
+{
+    (void)arg;
+    (void)problem;
+    return bf_slice_is(workspace, "w") ? 0 : -1;
+}
+
 static void add(const char *id, const char *lane)
 {
     bf_autobuf struct bf_buf body = BF_BUF_INIT(4096);
@@ -111,7 +119,8 @@ static void add(const char *id, const char *lane)
                                       .spread = 4,
                                       .max_inputs_bytes = 4096,
                                       .max_block_bytes = 4096,
-                                      .line = -1};
+                                      .line = -1,
+                                      .check = check};
     struct bf_shipment *shipment;
     struct bf_problem why;
 

@@ -187,6 +187,79 @@ static void test_keys(void **state)
     remove_tree(folder);
 }
 
+/* The mode of a file, and its only line into text. */
+static mode_t only_line(const char *path, char *text, size_t size)
+{
+    FILE *file = fopen(path, "re");
+    struct stat st;
+
+    assert_non_null(file);
+    assert_int_equal(fstat(fileno(file), &st), 0);
+    assert_non_null(fgets(text, (int)size, file));
+    assert_int_equal(fgetc(file), EOF);
+    fclose(file);
+    return st.st_mode & 0777;
+}
+
+static void test_apikeys(void **state)
+{
+    char folder[] = "/tmp/test_cli_main.XXXXXX";
+    char file[80], output[80], text[128] = "";
+    autorun made, bare, both, gone, hidden, again, listed, revoked, unknown;
+    json_auto_t *doc = NULL, *rows = NULL;
+    const char *key, *id;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(file, sizeof(file), "--dispatcher.api_keys=%s/k/keys", folder);
+    snprintf(output, sizeof(output), "%s/mine", folder);
+    RUN(&made, "apikeys", "new", file, "-w", "x", "-w", "y", "--json",
+        "--comment", "for tests", "--expires-at", "2099-01-01T00:00:00Z");
+    assert_int_equal(made.number, BF_EXIT_OK);
+    doc = json_loads(made.out, 0, NULL);
+    key = json_string_value(json_object_get(doc, "key"));
+    id = json_string_value(json_object_get(doc, "id"));
+    assert_int_equal(strlen(key), 59);
+    assert_memory_equal(key + 3, id, 12);
+    RUN(&bare, "apikeys", "new", file);
+    assert_int_equal(bare.number, BF_EXIT_USAGE);
+    RUN(&both, "apikeys", "new", file, "-w", "x", "--all-workspaces");
+    assert_int_equal(both.number, BF_EXIT_USAGE);
+    RUN(&gone, "apikeys", "new", file, "-w", "x", "--expires-at",
+        "2001-01-01T00:00:00Z");
+    assert_int_equal(gone.number, BF_EXIT_USAGE);
+
+    /* Into a file: not on the screen, not readable by others, not twice. */
+    RUN(&hidden, "apikeys", "new", file, "--all-workspaces", "-o", output);
+    assert_int_equal(hidden.number, BF_EXIT_OK);
+    assert_int_equal(only_line(output, text, sizeof(text)), 0600);
+    assert_memory_equal(text, "bf_", 3);
+    assert_null(strstr(hidden.out, "bf_"));
+    assert_null(strstr(hidden.err, "bf_"));
+    RUN(&again, "apikeys", "new", file, "--all-workspaces", "-o", output);
+    assert_int_equal(again.number, BF_EXIT_LOCAL);
+
+    RUN(&revoked, "apikeys", "revoke", id, file);
+    assert_int_equal(revoked.number, BF_EXIT_OK);
+    RUN(&unknown, "apikeys", "revoke", "0123456789ab", file);
+    assert_int_equal(unknown.number, BF_EXIT_LOCAL);
+    RUN(&listed, "apikeys", "list", file, "--json");
+    assert_null(strstr(listed.out, "bf_"));
+    rows = json_loads(listed.out, 0, NULL);
+    assert_int_equal(json_array_size(rows), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *row = json_array_get(rows, i);
+        bool first =
+            strcmp(json_string_value(json_object_get(row, "id")), id) == 0;
+
+        assert_int_equal(json_is_true(json_object_get(row, "valid")), !first);
+        assert_string_equal(
+            json_string_value(json_object_get(row, "workspaces")),
+            first ? "x,y" : "*");
+    }
+    remove_tree(folder);
+}
+
 /* COMMANDS.md is what the table says: `blockfleet help --markdown` makes it. */
 static void test_document(void **state)
 {
@@ -236,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_missing_file),
         cmocka_unit_test(test_version_json),
         cmocka_unit_test(test_keys),
+        cmocka_unit_test(test_apikeys),
         cmocka_unit_test(test_document),
         cmocka_unit_test(test_table_is_tidy),
     };

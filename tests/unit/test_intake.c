@@ -6,12 +6,23 @@
 #define NOW 1763730000000LL
 #define DAY 86400000LL
 
+/* Everyone may send jobs of every workspace but one. */
+static int check(void *arg, struct bf_slice workspace,
+                 struct bf_problem *problem)
+{
+    (void)arg;
+    if (!bf_slice_is(workspace, "theirs"))
+        return 0;
+    return bf_problem_set(problem, BF_PROBLEM_FORBIDDEN, "workspace", "no");
+}
+
 static const struct bf_intake_ctx plain = {.now_ms = NOW,
                                            .default_timeout_ms = 20000,
                                            .spread = 4,
                                            .max_inputs_bytes = BF_MAX_INPUTS,
                                            .max_block_bytes = BF_MAX_BLOCK,
-                                           .line = -1};
+                                           .line = -1,
+                                           .check = check};
 
 static int take(const char *body, const struct bf_intake_ctx *ctx,
                 struct bf_intake *in, struct bf_problem *problem)
@@ -226,6 +237,32 @@ static void what_is_not_a_job_is_refused(void **unused)
     }
 }
 
+static void a_job_is_of_a_workspace_that_is_the_senders(void **unused)
+{
+#define REST BLOCK ",\"inputs\":{}}"
+    struct bf_intake_ctx ctx = plain;
+    struct bf_problem why;
+    struct bf_intake in;
+
+    (void)unused;
+    assert_int_equal(take("{" REST, &ctx, &in, &why), -1);
+    assert_string_equal(why.field, "workspace");
+    assert_int_equal(why.code, BF_PROBLEM_BAD_FIELD);
+    ctx.usual_workspace = S("mine");
+    assert_int_equal(take("{" REST, &ctx, &in, &why), 0);
+    assert_slice(in.job.workspace, "mine");
+    bf_intake_release(&in);
+    assert_int_equal(take("{\"workspace\":\"w\"," REST, &ctx, &in, &why), 0);
+    assert_slice(in.job.workspace, "w");
+    bf_intake_release(&in);
+    assert_int_equal(take("{\"workspace\":\"theirs\"," REST, &ctx, &in, &why),
+                     -1);
+    assert_int_equal(why.code, BF_PROBLEM_FORBIDDEN);
+    ctx.usual_workspace = S("theirs");
+    assert_int_equal(take("{" REST, &ctx, &in, &why), -1);
+    assert_int_equal(why.code, BF_PROBLEM_FORBIDDEN);
+}
+
 static void a_key_gives_the_same_ids_for_ever(void **unused)
 {
     struct bf_intake_ctx ctx = plain;
@@ -318,6 +355,7 @@ int main(void)
         cmocka_unit_test(each_rule_names_its_field),
         cmocka_unit_test(a_block_has_its_own_rules),
         cmocka_unit_test(what_is_not_a_job_is_refused),
+        cmocka_unit_test(a_job_is_of_a_workspace_that_is_the_senders),
         cmocka_unit_test(a_key_gives_the_same_ids_for_ever),
         cmocka_unit_test(keys_and_traces_are_read_from_headers),
         cmocka_unit_test(a_late_start_moves_the_default_expiry),

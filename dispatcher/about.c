@@ -1,0 +1,68 @@
+#include "dispatcher/about.h"
+
+#include "schemas/json.h"
+
+static void answer_json(struct bf_request *req, unsigned status, int failed,
+                        struct bf_buf *json)
+{
+    struct bf_problem problem;
+
+    if (!failed) {
+        bf_api_answer(req, status, json);
+        return;
+    }
+    bf_problem_set(&problem, BF_PROBLEM_INTERNAL, NULL, "out of memory");
+    bf_request_refuse(req, &problem);
+}
+
+void bf_about_health(struct bf_api *api, struct bf_request *req,
+                     const struct bf_path *path)
+{
+    bf_autobuf struct bf_buf json = BF_BUF_INIT(256);
+
+    (void)api;
+    (void)path;
+    answer_json(req, 200, bf_buf_adds(&json, "{\"alive\":true}", NULL), &json);
+}
+
+void bf_about_version(struct bf_api *api, struct bf_request *req,
+                      const struct bf_path *path)
+{
+    bf_autobuf struct bf_buf json = BF_BUF_INIT(1024);
+    struct bf_json_out out;
+
+    (void)api;
+    (void)path;
+    bf_json_start(&out, &json, NULL);
+    bf_json_open(&out, NULL, '{');
+    bf_json_str(&out, "version", BF_VERSION);
+    bf_json_str(&out, "librdkafka", rd_kafka_version_str());
+    bf_json_close(&out, '}');
+    answer_json(req, 200, bf_json_done(&out), &json);
+}
+
+/* Ready to take jobs and to tell of them. */
+void bf_about_ready(struct bf_api *api, struct bf_request *req,
+                    const struct bf_path *path)
+{
+    bf_autobuf struct bf_buf json = BF_BUF_INIT(4096);
+    struct bf_feed_state state;
+    struct bf_problem problem;
+    struct bf_json_out out;
+    bool accepts = bf_api_shards(api, &problem) > 0;
+
+    (void)path;
+    bf_exchange_state(api->conf.exchange, &state);
+    bf_json_start(&out, &json, NULL);
+    bf_json_open(&out, NULL, '{');
+    bf_json_bool(&out, "ready", accepts && state.caught_up);
+    bf_json_open(&out, "reasons", '[');
+    if (!accepts)
+        bf_json_str(&out, NULL, problem.detail);
+    if (!state.caught_up)
+        bf_json_str(&out, NULL, state.view_why);
+    bf_json_close(&out, ']');
+    bf_json_close(&out, '}');
+    answer_json(req, accepts && state.caught_up ? 200 : 503, bf_json_done(&out),
+                &json);
+}

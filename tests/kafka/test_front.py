@@ -1,0 +1,192 @@
+"""The dispatcher's front door: keys, for people who have none and too many."""
+
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dispatching import BIN, Answer, Dispatcher, Keys, job, make_topics
+from harness import Cluster, Procs, wait_until
+
+SHARDS = 4
+
+
+class Front(unittest.TestCase):
+    """One broker and one folder for a class; each test has its own workspaces."""
+
+    cluster: Cluster
+    keys: Keys
+    folder: Path
+    procs: Procs
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-front-")
+        cls.addClassCleanup(temporary.cleanup)
+        cls.folder = Path(temporary.name)
+        cls.keys = Keys(cls.folder / "keys")
+        cls.cluster = cls.enterClassContext(Cluster())
+        make_topics(cls.cluster.bootstrap, SHARDS)
+        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
+
+    @classmethod
+    def dispatcher_with(cls, name: str, **options: str) -> Dispatcher:
+        named = {key.replace("__", "."): value for key, value in options.items()}
+        return Dispatcher(
+            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder, named, name
+        )
+
+    @classmethod
+    def cli(cls, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / "blockfleet", *words, f"--keys.dir={cls.keys.folder}"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=cls.folder,
+            env={**os.environ, **env},
+        )
+
+    @classmethod
+    def new_key(cls, *workspaces: str) -> dict[str, Any]:
+        named = [f"--workspace={name}" for name in workspaces]
+        made = cls.cli("apikeys", "new", "--json", *(named or ["--all-workspaces"]))
+        assert made.returncode == 0, made.stderr
+        return json.loads(made.stdout)
+
+    def assert_problem(self, answer: Answer, status: int, code: str) -> None:
+        self.assertEqual(answer.status, status, answer.body)
+        self.assertEqual(answer.headers["Content-Type"], "application/problem+json")
+        told = answer.json()
+        self.assertEqual(told["type"], f"urn:blockfleet:problem:{code}")
+        self.assertEqual(told["status"], status)
+        challenge = answer.headers.get("WWW-Authenticate")
+        self.assertEqual(challenge == 'Bearer realm="blockfleet"', status == 401)
+
+
+def bearer(key: dict[str, Any]) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key['key']}"}
+
+
+class KeysTest(Front):
+    GETS = (
+        "/v1/jobs/k1",
+        "/v1/jobs/k1/result",
+        "/v1/results",
+        "/v1/batches/b",
+        "/v1/usage",
+    )
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.one = cls.new_key("one")
+        cls.two = cls.new_key("two", "three")
+        cls.all = cls.new_key()
+        cls.dispatcher = cls.dispatcher_with(
+            "keys", dispatcher__anonymous="false"
+        ).start()
+
+    def get(self, path: str, key: dict[str, Any] | None) -> Answer:
+        return self.dispatcher.request(
+            "GET", path, headers=bearer(key) if key else None
+        )
+
+    def test_whoever_has_no_key_gets_nothing_but_health(self) -> None:
+        self.assertEqual(self.dispatcher.get("/healthz").status, 200)
+        self.assertEqual(self.dispatcher.get("/readyz").status, 200)
+        for path in self.GETS:
+            answer = self.dispatcher.get(path, workspace="one")
+            self.assert_problem(answer, 401, "unauthorized")
+        self.assert_problem(self.dispatcher.post(job("one")), 401, "unauthorized")
+        wrong = {**self.one, "key": self.one["key"][:-2] + "AA"}
+        for key in (wrong, {"key": ""}, {"key": self.two["id"]}):
+            answer = self.get("/v1/usage?workspace=one", key)
+            self.assert_problem(answer, 401, "unauthorized")
+            self.assertNotIn(self.one["key"][16:], answer.body.decode())
+
+    def test_a_key_is_for_its_workspaces(self) -> None:
+        mine = bearer(self.one)
+        answer = self.dispatcher.post(job("one", id="k1"), **mine)
+        self.assertEqual(answer.status, 202, answer.body)
+        # A key of one workspace need not name it.
+        text = job("one", id="k2").replace(b'"workspace": "one", ', b"")
+        answer = self.dispatcher.post(text, **mine)
+        self.assertEqual((answer.status, answer.json()["workspace"]), (202, "one"))
+        answer = self.dispatcher.post(text, **bearer(self.two))
+        self.assert_problem(answer, 400, "bad_field")
+        self.assertEqual(self.get("/v1/jobs/k2", self.one).json()["job"], "k2")
+        self.assert_problem(self.get("/v1/jobs/k2", self.two), 400, "bad_field")
+        self.assert_problem(self.dispatcher.post(job("two"), **mine), 403, "forbidden")
+        for path in self.GETS:
+            for workspace, key in (("two", self.one), ("one", self.two)):
+                answer = self.get(f"{path}?workspace={workspace}", key)
+                self.assert_problem(answer, 403, "forbidden")
+        found = self.get("/v1/jobs/k1?workspace=one", self.all)
+        self.assertEqual(found.status, 200, found.body)
+
+    def test_each_line_of_an_upload_is_asked_about(self) -> None:
+        lines = [job(name) for name in ("two", "one", "three", "four")]
+        told = self.dispatcher.post_lines(lines, **bearer(self.two)).lines()
+        self.assertEqual([line["status"] for line in told], [202, 403, 202, 403])
+        self.assertEqual(told[1]["field"], "workspace")
+        told = self.dispatcher.post_lines(lines, **bearer(self.all)).lines()
+        self.assertEqual([line["status"] for line in told], [202] * 4)
+
+    def test_a_key_comes_and_goes_while_it_runs(self) -> None:
+        key = self.new_key("five")
+        wait_until(lambda: self.get("/v1/usage", key).status == 200, 10, "the new key")
+
+        def lines() -> Iterator[bytes]:
+            yield job("five") + b"\n"
+            done = self.cli("apikeys", "revoke", key["id"])
+            assert done.returncode == 0, done.stderr
+            wait_until(lambda: self.get("/v1/usage", key).status == 401, 10, "no key")
+            yield job("five") + b"\n"
+
+        headers = {"Content-Type": "application/x-ndjson", **bearer(key)}
+        answer = self.dispatcher.request("POST", "/v1/jobs", lines(), headers)
+        told = [line["status"] for line in answer.lines()]
+        self.assertEqual(told, [202, 401], answer.body)
+
+    def test_the_command_line_shows_its_key(self) -> None:
+        file = self.folder / "mine"
+        made = self.cli("apikeys", "new", "-w", "six", "-o", str(file))
+        self.assertEqual(made.returncode, 0, made.stderr)
+        key = file.read_text().strip()
+        wait_until(
+            lambda: self.get("/v1/usage", {"key": key}).status == 200, 10, "the key"
+        )
+        url = f"--dispatcher.url=http://{self.dispatcher.address}"
+        code = self.folder / "block.py"
+        code.write_text("def run(self):\n    return {}\n")
+        submit = ("submit", url, "-w", "six", "-c", str(code), "--id", "c1", "--json")
+        kept_out = self.cli(*submit)
+        self.assertEqual(kept_out.returncode, 4, kept_out.stderr)
+        self.assertIn("API key", kept_out.stderr)
+        sent = self.cli(*submit, f"--dispatcher.key_file={file}")
+        self.assertEqual(sent.returncode, 0, sent.stderr)
+        asked = self.cli(
+            "status", url, "-w", "six", "c1", BLOCKFLEET_SECRET_API_KEY=key
+        )
+        self.assertEqual(asked.returncode, 0, asked.stderr)
+        for said in (kept_out, sent, asked):
+            self.assertNotIn(key[16:], said.stdout + said.stderr)
+        file.chmod(0o644)
+        open_to_all = self.cli(*submit, f"--dispatcher.key_file={file}")
+        self.assertEqual(open_to_all.returncode, 7, open_to_all.stderr)
+
+    def test_keys_let_it_listen_to_the_world(self) -> None:
+        world = self.dispatcher_with(
+            "world", dispatcher__anonymous="false", dispatcher__listen="0.0.0.0:0"
+        ).start(ready=False)
+        assert world.proc is not None
+        self.assertEqual(world.proc.stop(), 0, world.proc.tail())
+
+
+if __name__ == "__main__":
+    unittest.main()
