@@ -104,6 +104,16 @@ static int write_all(int fd, struct bf_slice text)
     return fsync(fd);
 }
 
+/* What root writes must stay readable to whom the directory belongs. */
+static int give(const struct place *place, int fd)
+{
+    struct stat st;
+
+    if (geteuid() != 0)
+        return 0;
+    return fstat(place->fd, &st) || fchown(fd, st.st_uid, st.st_gid) ? -1 : 0;
+}
+
 static int replace(const struct place *place, struct bf_slice text,
                    struct bf_err *err)
 {
@@ -116,7 +126,7 @@ static int replace(const struct place *place, struct bf_slice text,
         return failed(err, "remove", place->partial);
     fd = openat(place->fd, place->partial,
                 O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    if (fd < 0 || write_all(fd, text))
+    if (fd < 0 || give(place, fd) || write_all(fd, text))
         return failed(err, "write", place->partial);
     if (renameat(place->fd, place->partial, place->fd, place->name) ||
         fsync(place->fd))
