@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "config/log.h"
@@ -14,6 +15,7 @@
 #define FETCH_MAX_BYTES (1U << 20)    /* more does not get faster */
 #define QUEUED_MAX_KBYTES (64U << 10) /* librdkafka's default */
 #define ANSWER_MAX_BYTES (50U << 20)  /* librdkafka's default */
+#define BATCH_BYTES 1000000U          /* librdkafka's default */
 #define POLL_INTERVAL_MIN_MS 300000
 #define EVENT_BYTES 48
 
@@ -229,6 +231,9 @@ static int set_producer(rd_kafka_conf_t *conf, const struct bf_settings *s,
                                                       : ignore_report);
     if (set_num(conf, "message.max.bytes", max_bytes, err))
         return -1;
+    if (want->batch_bytes && want->batch_bytes < BATCH_BYTES &&
+        set_num(conf, "batch.size", want->batch_bytes, err))
+        return -1;
     if (want->queue_bytes &&
         set_num(conf, "queue.buffering.max.kbytes",
                 (int64_t)smaller((want->queue_bytes + 1023) / 1024, INT32_MAX),
@@ -330,4 +335,14 @@ rd_kafka_conf_t *bf_kafka_conf_new(const struct bf_settings *settings,
         return conf;
     rd_kafka_conf_destroy(conf);
     return NULL;
+}
+
+uint32_t bf_kafka_conf_max_message(const rd_kafka_conf_t *conf)
+{
+    char text[24] = "";
+    size_t size = sizeof(text);
+
+    if (rd_kafka_conf_get(conf, "message.max.bytes", text, &size))
+        return BF_MAX_RECORD;
+    return (uint32_t)strtoul(text, NULL, 10);
 }

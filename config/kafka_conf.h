@@ -54,6 +54,12 @@ struct bf_kafka_want {
      * where the broker would abort a whole transaction. 0: 16 MiB.
      */
     uint32_t max_message_bytes;
+    /*
+     * Producers: the smallest max.message.bytes of those topics. More records
+     * than that at once, and the broker refuses what it would take one by
+     * one. 0: librdkafka's default of 1 MB, which is also the most.
+     */
+    uint32_t batch_bytes;
 };
 
 /*
@@ -64,6 +70,9 @@ struct bf_kafka_want {
 rd_kafka_conf_t *bf_kafka_conf_new(const struct bf_settings *settings,
                                    const struct bf_kafka_want *want,
                                    struct bf_err *err);
+
+/* The largest record that a producer so configured takes. */
+uint32_t bf_kafka_conf_max_message(const rd_kafka_conf_t *conf);
 
 /* One consumer's share of memory, per partition. */
 struct bf_kafka_budget {

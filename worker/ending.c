@@ -5,15 +5,86 @@
 #include "schemas/err.h"
 #include "worker/shard.h"
 
-static int fatal(int rc, struct bf_err *err)
+/* ---- what a topic takes ---- */
+
+static void replace_result(struct bf_end *end)
 {
-    if (rc)
-        err->kind = BF_ERR_FATAL;
-    return rc ? -1 : 0;
+    end->outcome = BF_OUTCOME_FAILED;
+    end->reason = BF_REASON_OUTPUT_TOO_LARGE;
+    end->result = (struct bf_slice){NULL, 0};
+    end->report.message =
+        BF_SLICE_LIT("the result is larger than a result record may be");
 }
 
+static bool drop_streams(struct bf_report *report)
+{
+    if (!report->standard_output.ptr && !report->standard_error.ptr)
+        return false;
+    report->standard_output_truncated |= report->standard_output.ptr != NULL;
+    report->standard_error_truncated |= report->standard_error.ptr != NULL;
+    report->standard_output = (struct bf_slice){NULL, 0};
+    report->standard_error = (struct bf_slice){NULL, 0};
+    return true;
+}
+
+/* Streams are for people; they go when that is enough, or the last thing. */
+static bool lighten_result(struct bf_end *end, const struct bf_record *rec,
+                           size_t over)
+{
+    if (bf_record_get(rec, "bf_report").len > over &&
+        drop_streams(&end->report))
+        return true;
+    if (rec->value.len > 0) {
+        replace_result(end);
+        return true;
+    }
+    if (drop_streams(&end->report))
+        return true;
+    if (!end->report.error.ptr)
+        return false;
+    end->report.error = (struct bf_slice){NULL, 0};
+    return true;
+}
+
+static bool lighten_letter(struct bf_death *death)
+{
+    if (death->bare)
+        return false;
+    death->bare = death->truncated;
+    death->truncated = true;
+    return true;
+}
+
+/* False: they fit, or there is nothing left to leave out. */
+static bool lighten(const struct bf_ending *ending, struct bf_task *task,
+                    struct bf_death *death)
+{
+    for (size_t i = 0; i < task->item.nout; i++) {
+        const struct bf_record *rec = task->item.out[i];
+        size_t over =
+            bf_topic_limits_over(&ending->limits, ending->names.topics, rec);
+        int which =
+            over > 0 ? bf_topic_of(ending->names.topics, rec->topic) : -1;
+
+        if (which == BF_TOPIC_RESULTS && lighten_result(&task->end, rec, over))
+            return true;
+        if (which == BF_TOPIC_DEADLETTER && lighten_letter(death))
+            return true;
+    }
+    return false;
+}
+
+/* ---- outputs ---- */
+
+static int fatal(struct bf_err *err)
+{
+    err->kind = BF_ERR_FATAL;
+    return -1;
+}
+
+/* death: NULL, or of a dead letter that goes with it. */
 static int finish(const struct bf_ending *ending, struct bf_task *task,
-                  const struct bf_death *death, struct bf_err *err)
+                  struct bf_death *death, struct bf_err *err)
 {
     struct bf_end *end = &task->end;
 
@@ -35,7 +106,11 @@ static int finish(const struct bf_ending *ending, struct bf_task *task,
         end->block_type = bf_block_type(task->block);
     }
     bf_task_complete(task);
-    return fatal(bf_task_outputs(task, &ending->names, death, err), err);
+    do {
+        if (bf_task_outputs(task, &ending->names, death, err))
+            return fatal(err);
+    } while (lighten(ending, task, death));
+    return 0;
 }
 
 /* What the task knows of its end, as a dead letter. */
@@ -66,18 +141,6 @@ static int finish_dead(const struct bf_ending *ending, struct bf_task *task,
     return finish(ending, task, &death, err);
 }
 
-/* Too large for a record: billed, replaced before it is produced. */
-static void cap_result(const struct bf_ending *ending, struct bf_end *end)
-{
-    if (end->result.len <= ending->max_result_bytes)
-        return;
-    end->outcome = BF_OUTCOME_FAILED;
-    end->reason = BF_REASON_OUTPUT_TOO_LARGE;
-    end->result = (struct bf_slice){NULL, 0};
-    end->report.message =
-        BF_SLICE_LIT("the result is larger than a result record may be");
-}
-
 int bf_ending_run(const struct bf_ending *ending, struct bf_task *task,
                   const struct bf_run_end *run_end, struct bf_err *err)
 {
@@ -95,7 +158,8 @@ int bf_ending_run(const struct bf_ending *ending, struct bf_task *task,
     end->duration_us = run_end->duration_us >= 0
                            ? run_end->duration_us
                            : bf_mono_us() - task->started_us;
-    cap_result(ending, end);
+    if (end->result.len > BF_MAX_RESULT)
+        replace_result(end);
     if (end->outcome != BF_OUTCOME_DEAD)
         return finish(ending, task, NULL, err);
     bf_err_set(&why, BF_ERR_REJECT, "dead", "%.*s",
@@ -159,7 +223,11 @@ int bf_ending_unanswered(const struct bf_ending *ending, struct bf_task *task,
     /* A gap has its own. */
     if (task->item.from == task->item.to)
         bf_task_complete(task);
-    return fatal(bf_task_letter(task, &ending->names, &death, err), err);
+    do {
+        if (bf_task_letter(task, &ending->names, &death, err))
+            return fatal(err);
+    } while (lighten(ending, task, &death));
+    return 0;
 }
 
 int bf_ending_smaller(const struct bf_ending *ending, struct bf_task *task,

@@ -8,16 +8,21 @@
  * the outputs cannot be made. Loop thread.
  */
 
+#include "config/topic_limits.h"
 #include "worker/task.h"
 
 struct bf_started;
 
+/*
+ * What a topic would not take is not made: streams go first, then the result
+ * (output_too_large, billed), of a dead letter the value, then its headers.
+ */
 struct bf_ending {
     struct bf_task_names names;
-    size_t max_result_bytes; /* a larger result is replaced */
+    struct bf_topic_limits limits;
 };
 
-/* As the backend says; a result over the ceiling is replaced, and billed. */
+/* As the backend says. */
 int bf_ending_run(const struct bf_ending *ending, struct bf_task *task,
                   const struct bf_run_end *run_end, struct bf_err *err);
 

@@ -36,6 +36,7 @@ struct bf_worker {
     struct bf_slot slot;
     struct bf_shift *shift; /* borrowed, while it runs */
     struct bf_topics topics;
+    struct bf_topic_limits limits; /* of what we write */
     struct bf_keyring *keys;
     struct bf_verifier *job_verifier;
     struct bf_verifier *state_verifier;
@@ -124,9 +125,28 @@ static rd_kafka_conf_t *producer_conf(void *arg, const char *txn_id,
 {
     struct bf_worker *w = arg;
     struct bf_kafka_want want = {.role = BF_KAFKA_TXN_PRODUCER,
-                                 .transactional_id = txn_id};
+                                 .transactional_id = txn_id,
+                                 .batch_bytes =
+                                     bf_topic_limits_least(&w->limits)};
 
     return bf_kafka_conf_new(w->settings, &want, err);
+}
+
+/* By the topics, and by the producer that we are about to make. */
+static int read_limits(struct bf_worker *w, struct bf_err *err)
+{
+    struct bf_err why = {0};
+    rd_kafka_conf_t *conf;
+
+    bf_topic_limits_init(&w->limits);
+    if (bf_topic_limits_read(w->reader, &w->topics, START_MS, &w->limits, &why))
+        bf_log_err(BF_LOG_WARN, "topic_limits_unknown", &why);
+    conf = producer_conf(w, w->slot.txn_id, err);
+    if (!conf)
+        return -1;
+    bf_topic_limits_clamp(&w->limits, bf_kafka_conf_max_message(conf));
+    rd_kafka_conf_destroy(conf);
+    return bf_topic_limits_check(&w->limits, &w->topics, err);
 }
 
 static int start_committer(struct bf_worker *w, struct bf_err *err)
@@ -272,7 +292,7 @@ static int create_runs(struct bf_worker *w, struct bf_err *err)
         .ending = {.names = {.topics = &w->topics,
                              .fleet = s->fleet,
                              .worker = w->slot.txn_id},
-                   .max_result_bytes = BF_MAX_RESULT},
+                   .limits = w->limits},
         .shards = w->shards,
         .committer = w->committer,
         .verifier = w->job_verifier,
@@ -324,10 +344,10 @@ static int build(struct bf_worker *w, struct bf_err *err)
                    load_keys(w, err) || open_http(w, err) ||
                    bf_slot_take(s->run_dir, s->kafka.group, s->instance,
                                 (unsigned int)s->worker.slots, &w->slot, err) ||
-                   open_reader(w, err) || open_consumer(w, err) ||
-                   start_committer(w, err) || create_shards(w, err) ||
-                   open_run_log(w, err) || start_runners(w, err) ||
-                   create_runs(w, err) ||
+                   open_reader(w, err) || read_limits(w, err) ||
+                   open_consumer(w, err) || start_committer(w, err) ||
+                   create_shards(w, err) || open_run_log(w, err) ||
+                   start_runners(w, err) || create_runs(w, err) ||
                    watch(w, bf_consumer_fd(w->consumer), err) ||
                    watch(w, bf_committer_fd(w->committer), err) ||
                    bf_consumer_subscribe(

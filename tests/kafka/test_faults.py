@@ -14,8 +14,12 @@ import fleet as fleets
 from confluent_kafka import ConsumerGroupState, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
     NewTopic,
     OffsetSpec,
+    ResourceType,
 )
 from fleet import BIN, Fleet, bfwire, now_ms
 from harness import Cluster, Proc, Procs, wait_until, wire
@@ -177,75 +181,151 @@ def lines(worker: Proc, event: str) -> list[dict[str, object]]:
 # ---- (a) what the broker refuses ---------------------------------------------
 
 
-class RefusedTest(FaultCase):
+class TooLargeCase(FaultCase):
     """max.message.bytes of the outputs is lower than what has to be written."""
 
     LIMIT = 100_000
 
-    def test_only_the_culprit_suffers(self) -> None:
-        limit = {"max.message.bytes": str(self.LIMIT)}
-        self.fleet.init_topics({"results": limit, "deadletter": limit})
-        small = self.jobs("small", 400)
-        culprit = self.fleet.job("ws-c", "culprit", inputs=noise(300_000))
-        large_and_bad = self.fleet.job(
+    def plan(self) -> None:
+        self.small = self.jobs("small", 400)
+        self.culprit = self.fleet.job("ws-c", "culprit", inputs=noise(300_000))
+        self.large_and_bad = self.fleet.job(
             "ws-b", "bad", inputs=noise(300_000), block=b"no", labels=b'{"a": "b"}'
         )
-        unsigned = self.fleet.build(
+        self.unsigned = self.fleet.build(
             self.fleet.job("ws-u", "unsigned", inputs=noise(300_000))
         )
-        unsigned.headers.append(("x-large", noise(200_000)))
-        reader = self.read()
-        worker = self.fleet.worker("worker", noop__delay="200ms")
-        worker.wait_json(lambda line: line["event"] == "shard_open")
+        self.unsigned.headers.append(("x-large", noise(200_000)))
+
+    def run_all(self, worker: Proc, letters: int) -> None:
+        """Submit what is planned, and stop when all of it has ended."""
         began = time.monotonic()
-        self.fleet.submit(small[:200])
-        self.fleet.submit([culprit])
-        self.fleet.submit([large_and_bad])
-        self.fleet.produce(None, [unsigned])
-        self.fleet.submit(small[200:])
-        self.wait_results([*small, culprit, large_and_bad], 120)
-        reader.wait(lambda: len(reader.letters) == 3, 60, "three letters")
+        self.fleet.submit(self.small[:200])
+        self.fleet.submit([self.culprit])
+        self.fleet.submit([self.large_and_bad])
+        self.fleet.produce(None, [self.unsigned])
+        self.fleet.submit(self.small[200:])
+        self.wait_results([*self.small, self.culprit, self.large_and_bad], 120)
+        self.reader.wait(lambda: len(self.reader.letters) == letters, 60, "letters")
         took = time.monotonic() - began
-        arrived = sorted(at for at, _ in sum(reader.arrivals.values(), []))
+        arrived = sorted(at for at, _ in sum(self.reader.arrivals.values(), []))
         stall = max(b - a for a, b in zip(arrived, arrived[1:], strict=False))
-        print(f"\nrefused for size: longest stall {stall:.1f} s, all in {took:.1f} s")
+        print(f"\n{self.id()}: longest stall {stall:.1f} s, all in {took:.1f} s")
         self.assertLess(stall, 10)
         self.stop(worker)
-
-        self.succeeded(small)
-        self.check_culprit(culprit)
-        result = reader.only(("ws-b", "bad", 0))
-        self.assertEqual((result.outcome, result.reason), ("rejected", "bad_block"))
-        self.assertEqual(reader.problems, [])
-        for (found,) in reader.letters.values():
-            self.assertEqual(found.text("bf_truncated"), "true")
-            self.assertEqual(
-                (found.value, found.get("bf_original_headers")), (b"", b"")
-            )
-        self.assertEqual(
-            sorted(
-                (found.text("bf_trust"), found.text("__connect.errors.stage"))
-                for (found,) in reader.letters.values()
-            ),
-            [("trusted", "decode"), ("trusted", "produce"), ("untrusted", "verify")],
-        )
+        self.succeeded(self.small)
         self.assertEqual(self.bases("bf.jobs"), self.ends("bf.jobs"))
+        self.assertEqual(self.reader.problems, [])
 
-    def check_culprit(self, job: bfwire.Job) -> None:
+    def check_rejected(self) -> None:
+        result = self.reader.only(("ws-b", "bad", 0))
+        self.assertEqual((result.outcome, result.reason), ("rejected", "bad_block"))
+
+    def check_billed(self, outcome: str, letter: str | None) -> None:
+        job = self.culprit
         result = self.reader.only((job.workspace, job.id, 0))
         said = result.outcome, result.reason, result.delivery, result.value
-        self.assertEqual(said, ("dead", "output_too_large", "ran", b""))
-        (letter,) = (
-            rec
-            for (rec,) in self.reader.letters.values()
-            if rec.get("bf_job") == b"culprit"
-        )
-        self.assertEqual(result.dead_letter, letter.text("ce_id"))
+        self.assertEqual(said, (outcome, "output_too_large", "ran", b""))
+        self.assertEqual(result.dead_letter, letter)
         row = self.reader.usage()[result.run_id]
         self.assertEqual((row["billable"], row["runs"]), (True, "1"))
-        self.assertEqual(row["outcome"], "dead")
+        self.assertEqual(row["outcome"], outcome)
         ran_s = (result.ended_at_ms - result.started_at_ms) / 1000
         self.assertLess(abs(ran_s - float(row["duration_seconds"])), 0.5)
+
+    def letters(self) -> dict[tuple[str | None, str | None], bfwire.Record]:
+        """By trust and stage."""
+        found = [found for (found,) in self.reader.letters.values()]
+        return {
+            (rec.text("bf_trust"), rec.text("__connect.errors.stage")): rec
+            for rec in found
+        }
+
+
+class KnownLimitTest(TooLargeCase):
+    """The limit is there at the start: nothing is made that would be refused."""
+
+    def test_no_transaction_is_refused(self) -> None:
+        limit = {"max.message.bytes": str(self.LIMIT)}
+        self.fleet.init_topics({"results": limit, "deadletter": limit})
+        self.plan()
+        self.read()
+        worker = self.fleet.worker("worker", noop__delay="200ms")
+        worker.wait_json(lambda line: line["event"] == "shard_open")
+        self.run_all(worker, 2)
+        for event in ("transaction", "output_refused", "topic_limits_unknown"):
+            self.assertEqual(lines(worker, event), [])
+        self.check_billed("failed", None)
+        self.check_rejected()
+        letters = self.letters()
+        self.assertEqual(
+            sorted(letters), [("trusted", "decode"), ("untrusted", "verify")]
+        )
+        for rec in letters.values():
+            self.assertEqual((rec.text("bf_truncated"), rec.value), ("true", b""))
+        # No more is left out than has to be.
+        self.assertIn(
+            b"bf_labels", letters["trusted", "decode"].get("bf_original_headers")
+        )
+        self.assertEqual(letters["untrusted", "verify"].get("bf_original_headers"), b"")
+
+    def test_a_state_that_holds_no_entries(self) -> None:
+        self.fleet.init_topics({"state": {"max.message.bytes": "200000"}})
+        worker = self.fleet.worker("worker")
+        self.assertEqual(worker.wait(30), 1, worker.tail())
+        (down,) = lines(worker, "worker_down")
+        self.assertIn("bf.state takes records of 200000 bytes", str(down["message"]))
+
+
+class RefusedTest(TooLargeCase):
+    """The limit is lowered under a running worker."""
+
+    def lower(self, *topics: str) -> None:
+        wanted = [
+            ConfigResource(
+                ResourceType.TOPIC,
+                topic,
+                incremental_configs=[
+                    ConfigEntry(
+                        "max.message.bytes",
+                        str(self.LIMIT),
+                        incremental_operation=AlterConfigOpType.SET,
+                    )
+                ],
+            )
+            for topic in topics
+        ]
+        for future in self.admin.incremental_alter_configs(wanted).values():
+            future.result(10)
+
+        def known() -> bool:
+            asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+            found = self.admin.describe_configs(asked).values()
+            return all(
+                future.result(10)["max.message.bytes"].value == str(self.LIMIT)
+                for future in found
+            )
+
+        wait_until(known, 10, "the new limit")
+
+    def test_only_the_culprit_suffers(self) -> None:
+        self.fleet.init_topics()
+        self.plan()
+        self.read()
+        worker = self.fleet.worker("worker", noop__delay="200ms")
+        worker.wait_json(lambda line: line["event"] == "shard_open")
+        self.lower("bf.results", "bf.deadletter")
+        self.run_all(worker, 3)
+        self.check_rejected()
+        letters = self.letters()
+        self.assertEqual(
+            sorted(letters),
+            [("trusted", "decode"), ("trusted", "produce"), ("untrusted", "verify")],
+        )
+        for rec in letters.values():
+            self.assertEqual(rec.text("bf_truncated"), "true")
+            self.assertEqual((rec.value, rec.get("bf_original_headers")), (b"", b""))
+        self.check_billed("dead", letters["trusted", "produce"].text("ce_id"))
 
 
 # ---- (c), (d), (g) contradictions ---------------------------------------------

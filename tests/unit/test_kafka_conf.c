@@ -168,6 +168,42 @@ static void test_operator_comes_last(void **state)
     rd_kafka_conf_destroy(conf);
 }
 
+/* A batch is no larger than the smallest topic takes, nor than usual. */
+static void test_batches_fit_their_topics(void **state)
+{
+    static const struct {
+        uint32_t batch_bytes;
+        const char *size;
+    } rows[] = {{0, "1000000"}, {100000, "100000"}, {16U << 20, "1000000"}};
+    bf_autosettings struct bf_settings *s = settings_for_test();
+    struct bf_kafka_want want = want_of(BF_KAFKA_TXN_PRODUCER);
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(rows); i++) {
+        rd_kafka_conf_t *conf;
+
+        want.batch_bytes = rows[i].batch_bytes;
+        conf = bf_kafka_conf_new(s, &want, NULL);
+        assert_string_equal(get(conf, "batch.size"), rows[i].size);
+        assert_int_equal(bf_kafka_conf_max_message(conf), 16777216);
+        rd_kafka_conf_destroy(conf);
+    }
+}
+
+static void test_largest_message_is_the_operators(void **state)
+{
+    bf_autosettings struct bf_settings *s = settings_for_test();
+    struct bf_kafka_want want = want_of(BF_KAFKA_TXN_PRODUCER);
+    const char *const ini = "[librdkafka]\nmessage.max.bytes = 500000\n";
+    rd_kafka_conf_t *conf;
+
+    (void)state;
+    assert_int_equal(bf_settings_read_ini(s, bf_slice_str(ini), "f", NULL), 0);
+    conf = bf_kafka_conf_new(s, &want, NULL);
+    assert_int_equal(bf_kafka_conf_max_message(conf), 500000);
+    rd_kafka_conf_destroy(conf);
+}
+
 static void test_budget_holds(void **state)
 {
     struct bf_kafka_budget got;
@@ -243,6 +279,8 @@ int main(void)
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_librdkafka_takes_them),
         cmocka_unit_test(test_operator_comes_last),
+        cmocka_unit_test(test_batches_fit_their_topics),
+        cmocka_unit_test(test_largest_message_is_the_operators),
         cmocka_unit_test(test_budget_holds),
         cmocka_unit_test(test_too_little_memory),
         cmocka_unit_test(test_log_and_secrets),
