@@ -15,7 +15,8 @@
  * A key id is the first 16 hex digits of BLAKE2b-128 of the public key. A key
  * has one purpose; with workspaces, it speaks for these alone.
  *
- * A ring is immutable: to reload, load another. Any thread may read and sign.
+ * A ring is immutable: to reload, load another, as config/trust.h does for
+ * those who verify. Any thread may read and sign.
  * Errors name file, line and rule, never key material.
  */
 

@@ -211,8 +211,8 @@ const struct bf_option bf_options[] = {
 
     {STRING(keys.dir), .name = "keys.dir", .programs = ALL, .value = "keys",
      .form = &text_form,
-     .help = "Directory with the file of trusted keys and this program's "
-             "private keys."},
+     .help = "Directory with the file of trusted keys, read again when it "
+             "changes, and this program's private keys, read at start."},
 
     {ENUM(log.level, enum bf_log_level, level_words), .name = "log.level",
      .programs = ALL, .value = "info", .help = "How much to log on stderr."},

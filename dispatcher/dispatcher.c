@@ -9,6 +9,7 @@
 #include "config/log.h"
 #include "config/notify.h"
 #include "config/settings.h"
+#include "config/trust.h"
 #include "dispatcher/api.h"
 #include "dispatcher/contexts.h"
 #include "dispatcher/loop.h"
@@ -29,7 +30,8 @@
 struct bf_dispatcher {
     const struct bf_settings *settings;
     struct bf_topics topics;
-    struct bf_keyring *keys;
+    struct bf_keyring *keys; /* to sign with */
+    struct bf_trust *trust;  /* to verify with */
     struct bf_loop *loop;
     struct bf_outbox *outbox;
     struct bf_contexts contexts;
@@ -111,7 +113,8 @@ static int open_feed(struct bf_dispatcher *d, struct bf_err *err)
         .kafka = consumer_conf,
         .kafka_arg = (void *)(uintptr_t)d->settings,
         .topics = &d->topics,
-        .keys = d->keys,
+        .trust = d->trust,
+        .signer = bf_keyring_signer(d->keys, BF_PURPOSE_JOB),
         .view_path = d->settings->dispatcher.view,
         .spread = (uint32_t)d->settings->topics.spread,
     };
@@ -392,7 +395,8 @@ struct bf_dispatcher *bf_dispatcher_new(const struct bf_settings *settings,
     if (bf_topics_init(&d->topics, settings->topics.prefix, err))
         return NULL;
     d->keys = bf_keyring_load(settings->keys.dir, err);
-    d->loop = d->keys ? bf_loop_new(err) : NULL;
+    d->trust = d->keys ? bf_trust_new(settings->keys.dir, err) : NULL;
+    d->loop = d->trust ? bf_loop_new(err) : NULL;
     if (!d->loop || open_door(d, err) || open_outbox(d, err) ||
         open_feed(d, err) || open_pools(d, err) || open_api(d, err) ||
         open_http(d, err))
@@ -415,6 +419,7 @@ void bf_dispatcher_free(struct bf_dispatcher *d)
     bf_exchange_free(d->exchange);
     bf_closep_(&d->wake_fd);
     bf_loop_free(d->loop);
+    bf_trust_free(d->trust);
     bf_keyring_free(d->keys);
     free(d);
 }

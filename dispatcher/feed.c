@@ -403,10 +403,32 @@ static void idle(struct bf_feed *feed)
         rd_kafka_message_destroy(message);
 }
 
+static void look_at_trust(struct bf_feed *feed, int64_t now_ms)
+{
+    struct bf_trust *trust = feed->conf.trust;
+    struct bf_err err = {0};
+
+    switch (bf_trust_look(trust, now_ms, &err)) {
+    case BF_TRUST_SAME:
+        break;
+    case BF_TRUST_CHANGED:
+        bf_log_info("keys_read",
+                    bf_kv_int("trusted", (int64_t)bf_trust_count(trust)));
+        if (!bf_trust_has(trust, feed->conf.signer))
+            bf_log_error("signing_key_revoked", bf_kv_str("purpose", "job"),
+                         bf_kv_str("key", feed->conf.signer->key_id));
+        break;
+    case BF_TRUST_BAD:
+        bf_log_err(BF_LOG_ERROR, "keys_unchanged", &err);
+        break;
+    }
+}
+
 static int turn(struct bf_feed *feed, struct bf_err *err)
 {
     int64_t now = bf_mono_ms();
 
+    look_at_trust(feed, now);
     if (now >= feed->next_check_ms)
         check_topics(feed);
     if (!feed->source && feed->shards > 0 && now >= feed->next_begin_ms) {
@@ -453,8 +475,8 @@ static int open_consumer(struct bf_feed *feed, struct bf_err *err)
 static int open_verifiers(struct bf_feed *feed, struct bf_err *err)
 {
     for (size_t i = 0; i < BF_PURPOSES; i++) {
-        feed->verifiers[i] = bf_verifier_new(
-            bf_keyring_find_key, (void *)(uintptr_t)feed->conf.keys, err);
+        feed->verifiers[i] =
+            bf_verifier_new(bf_trust_find_key, feed->conf.trust, err);
         if (!feed->verifiers[i])
             return -1;
     }

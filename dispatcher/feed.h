@@ -8,7 +8,7 @@
  */
 
 #include "config/fleet_topics.h"
-#include "config/keys.h"
+#include "config/trust.h"
 #include "dispatcher/exchange.h"
 
 struct bf_feed;
@@ -19,7 +19,8 @@ struct bf_feed_conf {
     rd_kafka_conf_t *(*kafka)(void *arg, struct bf_err *err);
     void *kafka_arg;
     const struct bf_topics *topics;
-    const struct bf_keyring *keys; /* who may write what */
+    struct bf_trust *trust;         /* who may write what; it looks at it */
+    const struct bf_signer *signer; /* of jobs: told of when it is revoked */
     const char *view_path;
     uint32_t spread; /* what this dispatcher places jobs by */
     struct bf_exchange *exchange;

@@ -11,6 +11,7 @@
 #include "config/kafka_conf.h"
 #include "config/keys.h"
 #include "config/log.h"
+#include "config/trust.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
 #include "schemas/sign.h"
@@ -37,7 +38,8 @@ struct bf_worker {
     struct bf_shift *shift; /* borrowed, while it runs */
     struct bf_topics topics;
     struct bf_topic_limits limits; /* of what we write */
-    struct bf_keyring *keys;
+    struct bf_keyring *keys;       /* to sign with */
+    struct bf_trust *trust;        /* to verify with */
     struct bf_verifier *job_verifier;
     struct bf_verifier *state_verifier;
     uint32_t nshards;
@@ -77,9 +79,12 @@ static int load_keys(struct bf_worker *w, struct bf_err *err)
     if (!w->keys || need_signer(w, BF_PURPOSE_RESULT, err) ||
         need_signer(w, BF_PURPOSE_STATE, err))
         return -1;
-    w->job_verifier = bf_verifier_new(bf_keyring_find_key, w->keys, err);
+    w->trust = bf_trust_new(w->settings->keys.dir, err);
+    if (!w->trust)
+        return -1;
+    w->job_verifier = bf_verifier_new(bf_trust_find_key, w->trust, err);
     w->state_verifier = w->job_verifier
-                            ? bf_verifier_new(bf_keyring_find_key, w->keys, err)
+                            ? bf_verifier_new(bf_trust_find_key, w->trust, err)
                             : NULL;
     return w->state_verifier ? 0 : -1;
 }
@@ -476,6 +481,7 @@ void bf_worker_free(struct bf_worker *worker)
     }
     bf_verifier_free(worker->job_verifier);
     bf_verifier_free(worker->state_verifier);
+    bf_trust_free(worker->trust);
     bf_keyring_free(worker->keys);
     bf_slot_release(&worker->slot);
     if (worker->log_fd >= 0)
@@ -501,6 +507,36 @@ static void serve_signals(struct bf_worker *w)
         w->stopping = true;
         w->leave_by_ms = bf_mono_ms() + w->settings->worker.drain_ms + LEAVE_MS;
         bf_consumer_unsubscribe(w->consumer);
+    }
+}
+
+/* Revoked by an operator: others refuse what we go on to sign with it. */
+static void check_signer(struct bf_worker *w, enum bf_purpose purpose)
+{
+    const struct bf_signer *signer = bf_keyring_signer(w->keys, purpose);
+
+    if (!bf_trust_has(w->trust, signer))
+        bf_log_error("signing_key_revoked",
+                     bf_kv_str("purpose", bf_purpose_name(purpose)),
+                     bf_kv_str("key", signer->key_id));
+}
+
+static void look_at_trust(struct bf_worker *w)
+{
+    struct bf_err err = {0};
+
+    switch (bf_trust_look(w->trust, bf_mono_ms(), &err)) {
+    case BF_TRUST_SAME:
+        break;
+    case BF_TRUST_CHANGED:
+        bf_log_info("keys_read",
+                    bf_kv_int("trusted", (int64_t)bf_trust_count(w->trust)));
+        check_signer(w, BF_PURPOSE_RESULT);
+        check_signer(w, BF_PURPOSE_STATE);
+        break;
+    case BF_TRUST_BAD:
+        bf_log_err(BF_LOG_ERROR, "keys_unchanged", &err);
+        break;
     }
 }
 
@@ -543,6 +579,7 @@ static void report(struct bf_worker *w)
 static int tick(struct bf_worker *w, struct bf_err *err)
 {
     serve_signals(w);
+    look_at_trust(w);
     bf_consumer_clear_fd(w->consumer);
     if (serve_committer(w, err) || bf_shards_serve(w->shards, err))
         return -1;

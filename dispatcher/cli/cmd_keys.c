@@ -164,7 +164,7 @@ enum bf_exit bf_cmd_keys_trust(struct bf_cli *cli)
     if (join(cli, &line, &err) ||
         bf_keyring_trust(cli->settings->keys.dir, bf_buf_slice(&line), &err))
         return bf_cli_fail(cli, &err);
-    bf_cli_say(cli, "trusted from now on by what starts with %s",
+    bf_cli_say(cli, "trusted; what runs with %s sees it within seconds",
                cli->settings->keys.dir);
     return BF_EXIT_OK;
 }
@@ -175,7 +175,9 @@ enum bf_exit bf_cmd_keys_revoke(struct bf_cli *cli)
 
     if (bf_keyring_revoke(cli->settings->keys.dir, cli->args.words[0], &err))
         return bf_cli_fail(cli, &err);
-    bf_cli_say(cli, "%s is trusted no longer by what starts with %s",
+    bf_cli_say(cli,
+               "%s is trusted no longer; what runs with %s sees it within "
+               "seconds",
                cli->args.words[0], cli->settings->keys.dir);
     return BF_EXIT_OK;
 }

@@ -244,8 +244,10 @@ static const struct bf_command commands[] = {
         .name = "keys revoke",
         .words = "KEY-ID",
         .summary = "trust a key no longer",
-        .help = "What it has signed is refused from then on, by every process\n"
-                "that reads this keys.dir when it next starts.",
+        .help =
+            "What it has signed, and nobody has read yet, is refused from\n"
+            "then on by every process that reads this keys.dir; those that\n"
+            "run read it again within some seconds.",
         .min_words = 1,
         .max_words = 1,
         .run = bf_cmd_keys_revoke,

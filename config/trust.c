@@ -1,0 +1,174 @@
+#include "config/trust.h"
+
+#include <pthread.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "config/keys_private.h"
+#include "schemas/err.h"
+
+#define LOOK_EVERY_MS 1000
+#define PATH_SIZE 4096
+
+/* What tells one content of the file from another. */
+struct identity {
+    dev_t dev;
+    ino_t ino;
+    off_t size;
+    struct timespec mtime;
+    bool missing;
+};
+
+struct bf_trust {
+    char *dir;
+    char path[PATH_SIZE];
+    pthread_mutex_t lock; /* of ring alone; the rest is the looking thread's */
+    struct bf_keyring *ring;
+    struct identity judged; /* the content that was read, or refused */
+    struct identity seen;   /* at the last look */
+    int64_t next_ms;
+};
+
+static void identify(const char *path, struct identity *ret)
+{
+    struct stat st;
+
+    memset(ret, 0, sizeof(*ret));
+    if (stat(path, &st)) {
+        ret->missing = true;
+        return;
+    }
+    ret->dev = st.st_dev;
+    ret->ino = st.st_ino;
+    ret->size = st.st_size;
+    ret->mtime = st.st_mtim;
+}
+
+static bool is_same(const struct identity *a, const struct identity *b)
+{
+    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
+           a->mtime.tv_sec == b->mtime.tv_sec &&
+           a->mtime.tv_nsec == b->mtime.tv_nsec && a->missing == b->missing;
+}
+
+static struct bf_keyring *read_ring(const char *dir, struct bf_err *err)
+{
+    bf_autobuf struct bf_buf text = BF_BUF_INIT(BF_TRUSTED_FILE_MAX);
+    struct bf_keyring *ring;
+
+    if (bf_trusted_read(dir, false, &text, err))
+        return NULL;
+    ring = bf_keyring_parse(bf_buf_slice(&text), err);
+    if (!ring)
+        bf_err_prefix(err, "%.100s", dir);
+    return ring;
+}
+
+struct bf_trust *bf_trust_new(const char *dir, struct bf_err *err)
+{
+    struct bf_trust *trust = calloc(1, sizeof(*trust));
+
+    if (!trust) {
+        bf_err_oom(err);
+        return NULL;
+    }
+    pthread_mutex_init(&trust->lock, NULL);
+    trust->dir = strdup(dir);
+    if (!trust->dir) {
+        bf_err_oom(err);
+    } else if (bf_keys_path(trust->path, sizeof(trust->path), dir, "trusted",
+                            err) == 0) {
+        /* before it is read: a change in between is seen again, later */
+        identify(trust->path, &trust->judged);
+        trust->seen = trust->judged;
+        trust->ring = read_ring(dir, err);
+    }
+    if (trust->ring)
+        return trust;
+    bf_trust_free(trust);
+    return NULL;
+}
+
+void bf_trust_free(struct bf_trust *trust)
+{
+    if (!trust)
+        return;
+    bf_keyring_free(trust->ring);
+    pthread_mutex_destroy(&trust->lock);
+    free(trust->dir);
+    free(trust);
+}
+
+static void publish(struct bf_trust *trust, struct bf_keyring *ring)
+{
+    struct bf_keyring *old;
+
+    pthread_mutex_lock(&trust->lock);
+    old = trust->ring;
+    trust->ring = ring;
+    pthread_mutex_unlock(&trust->lock);
+    bf_keyring_free(old);
+}
+
+enum bf_trust_news bf_trust_look(struct bf_trust *trust, int64_t now_ms,
+                                 struct bf_err *err)
+{
+    struct identity now, after;
+    struct bf_keyring *ring;
+    bool quiet;
+
+    if (now_ms < trust->next_ms)
+        return BF_TRUST_SAME;
+    trust->next_ms = now_ms + LOOK_EVERY_MS;
+    identify(trust->path, &now);
+    quiet = is_same(&now, &trust->seen);
+    trust->seen = now;
+    if (!quiet || is_same(&now, &trust->judged))
+        return BF_TRUST_SAME;
+    ring = read_ring(trust->dir, err);
+    identify(trust->path, &after);
+    if (!is_same(&now, &after)) {
+        bf_keyring_free(ring);
+        return BF_TRUST_SAME;
+    }
+    trust->judged = now;
+    if (!ring)
+        return BF_TRUST_BAD;
+    publish(trust, ring);
+    return BF_TRUST_CHANGED;
+}
+
+bool bf_trust_find_key(void *arg, enum bf_purpose purpose, const char *key_id,
+                       struct bf_slice workspace, struct bf_verify_key *ret)
+{
+    struct bf_trust *trust = arg;
+    bool found;
+
+    pthread_mutex_lock(&trust->lock);
+    found = bf_keyring_find_key(trust->ring, purpose, key_id, workspace, ret);
+    pthread_mutex_unlock(&trust->lock);
+    return found;
+}
+
+bool bf_trust_has(struct bf_trust *trust, const struct bf_signer *signer)
+{
+    bool has;
+
+    if (!signer)
+        return false;
+    pthread_mutex_lock(&trust->lock);
+    has = bf_keyring_find(trust->ring, signer->purpose, signer->key_id);
+    pthread_mutex_unlock(&trust->lock);
+    return has;
+}
+
+size_t bf_trust_count(struct bf_trust *trust)
+{
+    size_t count = 0;
+
+    pthread_mutex_lock(&trust->lock);
+    for (size_t i = 0; i < bf_keyring_count(trust->ring); i++)
+        count += !bf_keyring_at(trust->ring, i)->revoked;
+    pthread_mutex_unlock(&trust->lock);
+    return count;
+}
