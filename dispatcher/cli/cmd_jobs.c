@@ -2,11 +2,10 @@
 
 #include "dispatcher/cli/commands.h"
 
-#include <unistd.h>
-
 #include "config/clock.h"
 #include "dispatcher/cli/client.h"
 #include "dispatcher/cli/jobs.h"
+#include "dispatcher/cli/target.h"
 #include "schemas/err.h"
 #include "schemas/limits.h"
 
@@ -77,51 +76,6 @@ enum bf_exit bf_cmd_wait(struct bf_cli *cli)
     return worst;
 }
 
-/* Where results go: a file that appears whole, or cli->out. */
-struct target {
-    const char *path;
-    char *partial;
-    FILE *file;
-};
-
-static void target_release(struct target *target)
-{
-    if (target->partial && target->file) {
-        fclose(target->file);
-        unlink(target->partial);
-    }
-    free(target->partial);
-}
-
-static int target_open(struct target *target, struct bf_cli *cli,
-                       struct bf_err *err)
-{
-    target->path = bf_args_get(&cli->args, "output");
-    target->file = cli->out;
-    if (!target->path || strcmp(target->path, "-") == 0)
-        return 0;
-    if (asprintf(&target->partial, "%s.partial", target->path) < 0) {
-        target->partial = NULL;
-        return bf_err_oom(err);
-    }
-    target->file = fopen(target->partial, "wbe");
-    if (!target->file)
-        return bf_cli_errno(err, "write", target->partial);
-    return 0;
-}
-
-static int target_close(struct target *target, struct bf_err *err)
-{
-    FILE *file = target->file;
-
-    if (!target->partial)
-        return fflush(file) == 0 ? 0 : bf_cli_errno(err, "write", "the output");
-    target->file = NULL;
-    if (fclose(file) != 0 || rename(target->partial, target->path) != 0)
-        return bf_cli_errno(err, "write", target->path);
-    return 0;
-}
-
 static int page_path(struct bf_cli *cli, const char *workspace,
                      const char *cursor, struct bf_buf *path,
                      struct bf_err *err)
@@ -174,18 +128,18 @@ static int pages(struct bf_cli *cli, struct bf_client *client,
 
 static int results(struct bf_cli *cli, struct bf_err *err)
 {
-    bf_cleanup(target_release) struct target target = {0};
+    bf_autotarget struct bf_target target = {0};
     bf_autoclient struct bf_client *client = bf_cli_client(cli, err);
     const char *workspace = client ? bf_cli_workspace(cli, err) : NULL;
     const char *raw = bf_args_get(&cli->args, "raw");
     int64_t bytes;
 
-    if (!workspace || target_open(&target, cli, err))
+    if (!workspace || bf_target_open(&target, cli, err))
         return -1;
     if (raw ? bf_jobs_result(client, workspace, raw, target.file, &bytes, err)
             : pages(cli, client, workspace, target.file, err))
         return -1;
-    return target_close(&target, err);
+    return bf_target_close(&target, err);
 }
 
 enum bf_exit bf_cmd_results(struct bf_cli *cli)

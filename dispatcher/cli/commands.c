@@ -128,6 +128,33 @@ static const struct bf_flag results_flags[] = {
     {"output", 'o', false, "FILE", "instead of stdout; appears when whole"},
 };
 
+/* Of commands that read a topic. */
+#define SINCE                                                                  \
+    {                                                                          \
+        "since", 0, false, "TIME", "12h, 7d, or RFC 3339; else all there is"   \
+    }
+
+static const struct bf_flag deadletter_list_flags[] = {
+    SINCE,
+    {"workspace", 'w', false, "NAME", "of this workspace only"},
+    {"reason", 0, false, "REASON", "with this reason only"},
+};
+
+static const struct bf_flag deadletter_show_flags[] = {
+    {"raw", 0, false, NULL, "the bytes of its value instead"},
+};
+
+static const struct bf_flag usage_export_flags[] = {
+    SINCE,
+    {"workspace", 'w', false, "NAME", "of this workspace only"},
+    {"output", 'o', false, "FILE", "instead of stdout; appears when whole"},
+};
+
+static const struct bf_flag verify_flags[] = {
+    SINCE,
+    {"file", 0, false, "FILE", "lines of 'usage export'; - is stdin"},
+};
+
 static const struct bf_flag help_flags[] = {
     {"markdown", 0, false, NULL, "print COMMANDS.md"},
     {"man", 0, false, NULL, "print the manual page"},
@@ -347,6 +374,52 @@ static const struct bf_command commands[] = {
         .options = FLAGS(results_flags),
         .exits = UNREACHABLE | REFUSED,
         .run = bf_cmd_results,
+    },
+    {
+        .name = "deadletter list",
+        .summary = "list records that could not be done, and why",
+        .help =
+            "Reads the topic itself, oldest first. PARTITION and OFFSET are\n"
+            "the letter's own: 'deadletter show' takes them.",
+        .options = FLAGS(deadletter_list_flags),
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_deadletter_list,
+    },
+    {
+        .name = "deadletter show",
+        .words = "PARTITION OFFSET",
+        .summary = "show one dead letter, with its record's own headers",
+        .help = "With --raw, prints the record's value byte by byte.",
+        .options = FLAGS(deadletter_show_flags),
+        .min_words = 2,
+        .max_words = 2,
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_deadletter_show,
+    },
+    {
+        .name = "usage export",
+        .summary = "write metering events to a file that can be verified",
+        .help =
+            "One line a row of the usage topic, as JSON: its place, key,\n"
+            "headers with the signature, and value. 'verify --file' checks\n"
+            "them wherever the fleet's keys are trusted. A row may stand\n"
+            "twice: it has the same ce_id then, and counts once.",
+        .options = FLAGS(usage_export_flags),
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_usage_export,
+    },
+    {
+        .name = "verify",
+        .words = "[TOPIC [PARTITION OFFSET]]",
+        .summary = "check the signatures of records",
+        .help =
+            "Of a whole topic (jobs, results, usage, ...), of one record, or\n"
+            "of a --file. Trusted is what the keys of keys.dir trust. Exits\n"
+            "with 5 when a record is not.",
+        .options = FLAGS(verify_flags),
+        .max_words = 3,
+        .exits = UNREACHABLE | REFUSED | BF_EXIT_BIT(BF_EXIT_UNHEALTHY),
+        .run = bf_cmd_verify,
     },
     {
         .name = "completion",

@@ -3,11 +3,9 @@
 #include <stdio.h>
 
 #include "config/clock.h"
-#include "config/kafka_record.h"
 #include "config/keys.h"
+#include "dispatcher/cli/log_read.h"
 #include "schemas/err.h"
-
-#define SILENCE_MS 15000
 
 BF_DEFINE_CLEANUP(verifier_freep, struct bf_verifier *, bf_verifier_free)
 
@@ -15,7 +13,6 @@ BF_DEFINE_CLEANUP(verifier_freep, struct bf_verifier *, bf_verifier_free)
 struct reading {
     struct bf_fleet_state *state;
     struct bf_verifier *verifier;
-    const char *topic;
     int64_t now_ms;
 };
 
@@ -100,91 +97,32 @@ static void take_entry(struct bf_shard_seen *seen, struct bf_base_seen *base,
         take_untrusted(base, &why);
 }
 
-static void take(struct reading *reading, const rd_kafka_message_t *msg)
+static int take(void *arg, const struct bf_record *rec,
+                const struct bf_err *bad, struct bf_err *err)
 {
-    bf_autorecord struct bf_record rec = {0};
-    struct bf_err why = {0};
-    bool trusted =
-        bf_kafka_record(msg, reading->topic, &rec, &why) == 0 &&
-        bf_verify(reading->verifier, BF_PURPOSE_STATE, &rec,
-                  (struct bf_slice){NULL, 0}, reading->now_ms, &why) == 0;
+    struct reading *reading = arg;
     struct bf_fleet_state *state = reading->state;
-    uint32_t shard = (uint32_t)rec.partition;
-    int lane = base_lane(rec.key);
+    struct bf_err why = bad ? *bad : (struct bf_err){0};
+    bool trusted = !bad && bf_verify(reading->verifier, BF_PURPOSE_STATE, rec,
+                                     (struct bf_slice){NULL, 0},
+                                     reading->now_ms, &why) == 0;
+    uint32_t shard = (uint32_t)rec->partition;
+    int lane = base_lane(rec->key);
     struct bf_base_seen *base = NULL;
 
+    (void)err; /* what is wrong with a record is in the state */
     state->records++;
     if (!trusted)
         state->untrusted++;
     if (lane >= 0 && shard < state->shards)
         base = &state->bases[shard * BF_LANES + (uint32_t)lane];
-    if (bf_fleet_is(&rec))
-        take_fleet(reading, &rec, trusted, &why);
+    if (bf_fleet_is(rec))
+        take_fleet(reading, rec, trusted, &why);
     else if (shard < state->shards && trusted)
-        take_entry(&state->each[shard], base, &rec);
+        take_entry(&state->each[shard], base, rec);
     else if (base)
         take_untrusted(base, &why);
-}
-
-/* One message or event of the reader. *left: partitions not at their end. */
-static int handle(struct reading *reading, const rd_kafka_message_t *msg,
-                  uint32_t *left, struct bf_err *err)
-{
-    switch ((int)msg->err) {
-    case RD_KAFKA_RESP_ERR_NO_ERROR:
-        take(reading, msg);
-        return 0;
-    case RD_KAFKA_RESP_ERR__PARTITION_EOF:
-        (*left)--;
-        return 0;
-    case RD_KAFKA_RESP_ERR__TRANSPORT:
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-        return 0; /* it tries again; silence will end it */
-    default:
-        return bf_err_set(err, BF_ERR_REJECT, "refused", "%s: %s",
-                          reading->topic, rd_kafka_message_errstr(msg));
-    }
-}
-
-/* Until every partition has been read to its end. */
-static int drain(struct reading *reading, rd_kafka_t *rk, struct bf_err *err)
-{
-    uint32_t left = reading->state->shards;
-    int status = 0;
-
-    while (left > 0 && status == 0) {
-        rd_kafka_message_t *msg = rd_kafka_consumer_poll(rk, SILENCE_MS);
-
-        if (!msg)
-            return bf_err_set(err, BF_ERR_RETRY, "unreachable",
-                              "%s: not read to its end, silent for %d s",
-                              reading->topic, SILENCE_MS / 1000);
-        status = handle(reading, msg, &left, err);
-        rd_kafka_message_destroy(msg);
-    }
-    return status;
-}
-
-static int consume(struct reading *reading, rd_kafka_t *rk, struct bf_err *err)
-{
-    uint32_t shards = reading->state->shards;
-    rd_kafka_topic_partition_list_t *list =
-        rd_kafka_topic_partition_list_new((int)shards);
-    rd_kafka_resp_err_t code;
-    int status;
-
-    for (uint32_t p = 0; p < shards; p++)
-        rd_kafka_topic_partition_list_add(list, reading->topic, (int32_t)p)
-            ->offset = RD_KAFKA_OFFSET_BEGINNING;
-    bf_kafka_learn(rk, reading->topic);
-    code = rd_kafka_assign(rk, list);
-    rd_kafka_topic_partition_list_destroy(list);
-    if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-        return bf_err_set(err, BF_ERR_RETRY, "unreachable", "%s: %s",
-                          reading->topic, rd_kafka_err2str(code));
-    status = drain(reading, rk, err);
-    rd_kafka_assign(rk, NULL);
-    return status;
+    return 0;
 }
 
 int bf_fleet_state_read(struct bf_kafka *kafka, const char *topic,
@@ -198,13 +136,20 @@ int bf_fleet_state_read(struct bf_kafka *kafka, const char *topic,
     };
     bf_cleanup(verifier_freep) struct bf_verifier *verifier =
         bf_verifier_new(bf_keyring_find_key, ring, err);
-    struct reading reading = {&state, verifier, topic, bf_now_ms()};
+    struct reading reading = {&state, verifier, bf_now_ms()};
+    const struct bf_log_range range = {
+        .topic = topic,
+        .partitions = shards,
+        .partition = -1,
+        .offset = -1,
+        .from_ms = -1,
+    };
 
     if (!verifier)
         return -1;
     if (!state.bases || !state.each)
         return bf_err_oom(err);
-    if (consume(&reading, bf_kafka_handle(kafka), err))
+    if (bf_log_read(kafka, &range, take, &reading, err))
         return -1;
     *ret = state;
     state.bases = NULL;
