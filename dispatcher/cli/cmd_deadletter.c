@@ -77,34 +77,38 @@ static int list_one(void *arg, const struct bf_record *rec,
     return json_array_append(listing->rows, row) ? bf_err_oom(err) : 0;
 }
 
+struct dated {
+    const char *at;
+    json_t *row;
+};
+
 static int by_time(const void *a, const void *b)
 {
-    const json_t *const *rows[] = {a, b};
-    const char *at[2];
+    const struct dated *left = a, *right = b;
 
-    for (int i = 0; i < 2; i++) {
-        at[i] = json_string_value(json_object_get(*rows[i], "at"));
-        at[i] = at[i] ? at[i] : "";
-    }
-    return strcmp(at[0], at[1]);
+    return strcmp(left->at, right->at);
 }
 
 /* Partitions come in any order; people read by time. */
 static json_t *sorted(const json_t *rows, struct bf_err *err)
 {
     size_t n = json_array_size(rows);
-    bf_autofree json_t **list = calloc(n + 1, sizeof(json_t *));
+    bf_autofree struct dated *list = calloc(n + 1, sizeof(*list));
     json_t *ret = list ? json_array() : NULL;
 
     if (!ret) {
         bf_err_oom(err);
         return NULL;
     }
-    for (size_t i = 0; i < n; i++)
-        list[i] = json_array_get(rows, i);
+    for (size_t i = 0; i < n; i++) {
+        const char *at =
+            json_string_value(json_object_get(json_array_get(rows, i), "at"));
+
+        list[i] = (struct dated){at ? at : "", json_array_get(rows, i)};
+    }
     qsort(list, n, sizeof(*list), by_time);
     for (size_t i = 0; i < n; i++)
-        json_array_append(ret, list[i]);
+        json_array_append(ret, list[i].row);
     return ret;
 }
 

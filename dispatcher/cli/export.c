@@ -66,7 +66,7 @@ static int own(const json_t *value, struct bf_record *rec, struct bf_slice *ret,
 static int own_header(const json_t *pair, struct bf_record *rec,
                       struct bf_err *err)
 {
-    struct bf_slice name, value;
+    struct bf_slice name = {NULL, 0}, value = {NULL, 0};
 
     if (json_array_size(pair) != 2 || !json_is_string(json_array_get(pair, 0)))
         return bad_line(err, "a header is a name and a value");
