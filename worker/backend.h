@@ -93,6 +93,12 @@ struct bf_backend_config {
     size_t stdout_bytes;     /* local: kept of stdout, and of stderr */
 };
 
+/*
+ * Bytes that begin() is going to build, reserved in the worker's budget before
+ * and until the run has ended. The slot is NULL where that is next to nothing.
+ */
+typedef size_t bf_backend_weigh_fn(const struct bf_run_input *input);
+
 /* NULL with *err set on failure: REJECT code is a bf_reason's name. */
 typedef struct bf_run *
 bf_backend_begin_fn(const struct bf_backend_config *config,
@@ -112,6 +118,7 @@ typedef void bf_backend_free_fn(struct bf_run *run);
 
 struct bf_backend {
     const char *name; /* as in worker.backend and bf_backend */
+    bf_backend_weigh_fn *weigh;
     bf_backend_begin_fn *begin;
     bf_backend_step_fn *step;
     bf_backend_free_fn *free;

@@ -23,6 +23,7 @@ struct bf_runs *bf_runs_new(const struct bf_runs_config *config,
         return NULL;
     }
     runs->config = *config;
+    runs->budget.max_bytes = config->memory_bytes;
     return runs;
 }
 
@@ -33,7 +34,7 @@ static void add(struct bf_runs *runs, struct bf_task *task)
         task->next->prev = task;
     runs->tasks = task;
     runs->count++;
-    runs->bytes += task->bytes;
+    runs->budget.held += task->bytes;
 }
 
 /*
@@ -81,7 +82,8 @@ static void drop(struct bf_runs *runs, struct bf_task *task)
     if (task->next)
         task->next->prev = task->prev;
     runs->count--;
-    runs->bytes -= task->bytes;
+    runs->budget.held -= task->bytes;
+    bf_runs_release(runs, task);
     runs->running -=
         task->phase == BF_TASK_STARTING || task->phase == BF_TASK_RUNNING;
     bf_timers_cancel(&runs->timers, &task->timer);
@@ -160,8 +162,45 @@ static int expire(struct bf_runs *runs, struct bf_task *task,
         runs, task, bf_ending_expired(&runs->config.ending, task, why, err));
 }
 
+static size_t bytes_of_calls(const struct bf_runs *runs)
+{
+    const struct bf_http_pool *pool = runs->config.forward.pool;
+
+    return pool ? bf_http_pool_bytes(pool) : 0;
+}
+
+static bool reserve(struct bf_runs *runs, struct bf_task *task,
+                    const struct bf_backend *backend)
+{
+    struct bf_run_input input = {.job = &task->job, .block = task->block};
+    size_t bytes = backend->weigh ? backend->weigh(&input) : 0;
+
+    if (bytes == 0)
+        return true;
+    if (!bf_budget_reserve(&runs->budget, bytes, bytes_of_calls(runs)))
+        return false;
+    task->reserved = bytes;
+    return true;
+}
+
+void bf_runs_release(struct bf_runs *runs, struct bf_task *task)
+{
+    bf_budget_release(&runs->budget, task->reserved);
+    task->reserved = 0;
+}
+
+/* Those that wait come before new ones. */
+static int wait_for_room(struct bf_runs *runs, struct bf_task *task,
+                         struct bf_err *err)
+{
+    runs->crowded_until_ms = bf_mono_ms() + 2LL * TURN_MS;
+    bf_runs_set_phase(runs, task, BF_TASK_WAITING);
+    return bf_runs_wake_in(runs, task, TURN_MS, err);
+}
+
 static int start(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
 {
+    const struct bf_backend *backend = bf_runs_route(runs, task);
     struct bf_err why = {0};
 
     if (bf_now_ms() >= task->job.expires_at_ms) {
@@ -169,14 +208,16 @@ static int start(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
                    "not started before bf_expires_at_ms");
         return expire(runs, task, &why, err);
     }
-    if (task->begun)
-        return bf_runs_launch(runs, task, err);
-    if (!bf_runs_route(runs, task)) {
+    if (!backend) {
         bf_err_set(&why, BF_ERR_REJECT, "no_backend",
                    "backend \"%.*s\" is not configured here",
                    BF_SLICE_ARG(task->job.backend));
         return reject(runs, task, "dispatch", &why, err);
     }
+    if (!reserve(runs, task, backend))
+        return wait_for_room(runs, task, err);
+    if (task->begun)
+        return bf_runs_launch(runs, task, err);
     bf_task_begin(task);
     if (task->job.execution == BF_AT_LEAST_ONCE)
         return bf_runs_launch(runs, task, err);
@@ -369,18 +410,11 @@ int bf_runs_take(struct bf_runs *runs, const struct bf_pull *pull,
     return admit(runs, task, err);
 }
 
-static size_t bytes_held(const struct bf_runs *runs)
-{
-    const struct bf_http_pool *pool = runs->config.forward.pool;
-
-    return runs->bytes + (pool ? bf_http_pool_bytes(pool) : 0);
-}
-
 bool bf_runs_has_room(const struct bf_runs *runs)
 {
     return runs->running < runs->config.concurrency &&
            bf_mono_ms() >= runs->crowded_until_ms &&
-           bytes_held(runs) < runs->config.memory_bytes;
+           bf_budget_has_room(&runs->budget, bytes_of_calls(runs));
 }
 
 /* ---- what others say ---- */
@@ -432,15 +466,14 @@ int bf_runs_answered(struct bf_runs *runs, struct bf_item *item,
     return bf_runs_launch(runs, task, err);
 }
 
-/* Those that wait come before new ones, and keep to the same limit. */
+/* They keep to the same limit as new ones. */
 static int waited(struct bf_runs *runs, struct bf_task *task,
                   struct bf_err *err)
 {
     if (runs->running < runs->config.concurrency ||
         bf_now_ms() >= task->job.expires_at_ms)
         return start(runs, task, err);
-    runs->crowded_until_ms = bf_mono_ms() + 2LL * TURN_MS;
-    return bf_runs_wake_in(runs, task, TURN_MS, err);
+    return wait_for_room(runs, task, err);
 }
 
 int bf_runs_serve(struct bf_runs *runs, struct bf_err *err)
@@ -512,5 +545,5 @@ void bf_runs_count(const struct bf_runs *runs, struct bf_runs_count *ret)
     *ret = runs->total;
     ret->tasks = runs->count;
     ret->running = runs->running;
-    ret->bytes = runs->bytes;
+    ret->bytes = runs->budget.held + runs->budget.reserved;
 }

@@ -66,6 +66,7 @@ static int try_again(struct bf_runs *runs, struct bf_task *task,
 static int run_ended(struct bf_runs *runs, struct bf_task *task,
                      const struct bf_run_end *run_end, struct bf_err *err)
 {
+    bf_runs_release(runs, task);
     if (follows(task, run_end))
         return try_again(runs, task, run_end, err);
     return bf_runs_ended(
@@ -234,7 +235,7 @@ static int answered(struct bf_runs *runs, struct bf_task *task,
     /* Its outputs are a copy; of a try that another follows nothing stays. */
     if (rc == 0 && task->phase == BF_TASK_ENDING) {
         task->bytes += reply->body.len;
-        runs->bytes += reply->body.len;
+        runs->budget.held += reply->body.len;
     }
     return rc;
 }

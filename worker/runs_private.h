@@ -8,6 +8,7 @@
  *   runs_launch.c  a task, its backend and what carries their requests
  */
 
+#include "worker/budget.h"
 #include "worker/runs.h"
 
 struct bf_runs {
@@ -19,7 +20,7 @@ struct bf_runs {
     size_t running; /* STARTING and RUNNING */
     int64_t crowded_until_ms;
     size_t count;
-    size_t bytes;
+    struct bf_budget budget;
     struct bf_runs_count total;
 };
 
@@ -34,6 +35,9 @@ int bf_runs_wake_in(struct bf_runs *runs, struct bf_task *task, int64_t ms,
 
 /* rc: of the bf_ending_ function that made its outputs, which go out now. */
 int bf_runs_ended(struct bf_runs *runs, struct bf_task *task, int rc);
+
+/* Its run has ended, or has to wait: gives back what was reserved for it. */
+void bf_runs_release(struct bf_runs *runs, struct bf_task *task);
 
 /* ---- runs_launch.c ---- */
 

@@ -56,7 +56,8 @@ struct bf_task {
     struct bf_lost_run *lost; /* owned */
     size_t nlost;
     struct bf_end end;
-    size_t bytes; /* what it holds of the memory budget */
+    size_t bytes;    /* what it holds of the memory budget */
+    size_t reserved; /* the same, of its run that is being built, or sent */
 };
 
 /*

@@ -266,6 +266,32 @@ class WorkerTest(HttpCase):
         )
         self.judge()
 
+    def test_large_requests_take_turns(self) -> None:
+        """Each is built twice as large as its inputs: few at once."""
+        self.server.rule("delay", seconds=0.1)
+        inputs = b'"' + b'\\"' * (1 << 21) + b'"'
+        worker = self.fleet.started(self.worker("worker", worker__memory="32M"))
+        jobs = [
+            self.fleet.job(
+                f"ws-{n}",
+                f"job-{n}",
+                inputs=inputs,
+                execution="at_most_once" if n % 3 == 0 else "at_least_once",
+            )
+            for n in range(24)
+        ]
+        self.fleet.submit(jobs)
+        found = self.ends(24)
+        for end, rec in found.values():
+            self.assertEqual(end.outcome, "succeeded", rec.text("bf_report"))
+            self.assertTrue(rec.value == inputs)
+        status = Path(f"/proc/{worker.pid}/status").read_text()
+        (peak,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+        print(f"\n{peak}")
+        # 150 MB when each job of the window has built its own.
+        self.assertLess(int(peak.split()[1]), 120_000)
+        self.judge()
+
 
 class UnsignedTest(unittest.TestCase):
     def test_runs_leave_the_machine_only_signed(self) -> None:

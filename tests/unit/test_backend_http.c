@@ -137,6 +137,39 @@ static void test_inputs_round_trip(void **state)
     free(large);
 }
 
+/* What is reserved for a request is all that it takes, and not much more. */
+static void check_weight(struct bf_slice inputs)
+{
+    struct fixture f;
+    struct bf_run *run;
+    size_t weight, len;
+
+    set_up(&f, inputs);
+    f.job.context = S("{\"step_name\":\"s\"}");
+    weight = bf_backend_http.weigh(&f.input);
+    run = begin(&f);
+    len = ask(run).body[0].len;
+    assert_true(len <= weight);
+    assert_in_range(weight - len, 0, 2048);
+    bf_backend_http.free(run);
+    tear_down(&f);
+}
+
+static void test_weight(void **state)
+{
+    char *large = malloc(BF_MAX_INPUTS);
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(texts); i++)
+        check_weight(texts[i]);
+    assert_non_null(large);
+    memset(large, '\x01', BF_MAX_INPUTS);
+    check_weight((struct bf_slice){large, BF_MAX_INPUTS});
+    memset(large, '"', BF_MAX_INPUTS);
+    check_weight((struct bf_slice){large, BF_MAX_INPUTS});
+    free(large);
+}
+
 static const struct bf_slice broken[] = {
     LIT("{\"a\": \"\xff\"}"),
     LIT("\xc3"),
@@ -464,6 +497,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_request_bytes),
         cmocka_unit_test(test_inputs_round_trip),
+        cmocka_unit_test(test_weight),
         cmocka_unit_test(test_other_bytes_are_refused),
         cmocka_unit_test(test_no_url),
         cmocka_unit_test(test_rows),

@@ -51,14 +51,22 @@ static size_t quoted_bytes(struct bf_slice text)
     return bytes;
 }
 
+/* The request at its largest; the block's strings were escaped before, too. */
+static size_t http_weigh(const struct bf_run_input *input)
+{
+    const struct bf_job *job = input->job;
+
+    return quoted_bytes(job->inputs) + 2 * job->block.len + job->context.len +
+           1024;
+}
+
 static int put_request(struct http_run *run, struct bf_err *err)
 {
     const struct bf_job *job = run->input->job;
     const struct bf_block *block = run->input->block;
-    size_t size = quoted_bytes(job->inputs) + 2 * job->block.len + 1024;
     struct bf_json_out out;
 
-    if (bf_buf_reserve(&run->request, size, err))
+    if (bf_buf_reserve(&run->request, http_weigh(run->input), err))
         return -1;
     bf_json_start(&out, &run->request, err);
     bf_json_open(&out, NULL, '{');
@@ -273,6 +281,8 @@ static int http_step(struct bf_run *run, const struct bf_reply *reply,
         };
         return BF_STEP_SEND;
     }
+    /* Nobody sends it any more; the answer may stay for a while. */
+    bf_buf_release(&http->request);
     which = bf_verdict_of(http->input, take_reply(http, reply, &end));
     bf_verdict(&which, &end);
     if (end.again)
@@ -283,6 +293,7 @@ static int http_step(struct bf_run *run, const struct bf_reply *reply,
 
 const struct bf_backend bf_backend_http = {
     .name = "http",
+    .weigh = http_weigh,
     .begin = http_begin,
     .step = http_step,
     .free = http_free,
