@@ -9,7 +9,7 @@
 #include "schemas/hash.h"
 
 #define MAX_ENDED 65536
-#define MAX_ACCEPTED 100000 /* about 40 MB */
+#define MAX_ACCEPTED 100000 /* about 50 MB */
 
 struct keys {
     uint64_t items[MAX_ENDED];

@@ -5,28 +5,16 @@
 #include "config/clock.h"
 #include "dispatcher/contexts.h"
 #include "dispatcher/fetch.h"
-#include "dispatcher/reader.h"
-#include "schemas/ids.h"
+#include "dispatcher/question.h"
 
 #define OWN_WRITES_MS 2000 /* until the view has what was accepted before */
-#define PAGE_LIMIT 200     /* when none is asked for */
-
-enum kind { GET_JOB, GET_RESULT, GET_PAGE, GET_BATCH, GET_USAGE };
 
 struct bf_get {
     struct bf_handler handler; /* first */
     struct bf_task task;
     struct bf_api *api;
     struct bf_request *req; /* NULL: gone */
-    enum kind kind;
-
-    /* what is asked for */
-    char workspace[BF_MAX_ID + 1];
-    char job[BF_MAX_ID + 1];
-    char batch[BF_MAX_ID + 1];
-    char cursor[BF_CURSOR_SIZE];
-    bool has_batch, has_cursor;
-    int limit;
+    struct bf_question question;
 
     /* a question to the view, on a thread of a pool */
     uint64_t ticket;
@@ -96,37 +84,70 @@ static void get_free(struct bf_get *get)
 
 /* ---- on a thread of a pool ------------------------------------------------*/
 
-static void ask_view(struct bf_get *get, struct bf_reader_db *reader)
+/* "" stands for what was not asked for. */
+static const char *given(const char *text)
 {
-    const struct bf_page page = {
-        .workspace = get->workspace,
-        .batch = get->has_batch ? get->batch : NULL,
-        .cursor = get->has_cursor ? get->cursor : NULL,
-        .limit = get->limit,
+    return text[0] ? text : NULL;
+}
+
+static int ask_jobs(struct bf_get *get, struct bf_reader_db *reader)
+{
+    const struct bf_question *asked = &get->question;
+    const struct bf_list list = {
+        .workspace = asked->workspace,
+        .batch = given(asked->batch),
+        .order_key = given(asked->order_key),
+        .label = given(asked->label),
+        .statuses = asked->statuses,
+        .from_ms = asked->from_ms,
+        .to_ms = asked->to_ms,
+        .cursor = given(asked->cursor),
+        .limit = asked->limit,
+        .lines = asked->lines,
     };
 
-    switch (get->kind) {
-    case GET_JOB:
-        get->rc = bf_reader_job(reader, get->workspace, get->job, &get->out,
-                                &get->ended, &get->problem);
-        break;
-    case GET_RESULT:
-        get->rc = bf_reader_result(reader, get->workspace, get->job, &get->out,
-                                   &get->place, &get->problem);
-        break;
-    case GET_PAGE:
-        get->rc = bf_reader_page(reader, &page, &get->out, get->next_cursor,
-                                 &get->problem);
-        break;
-    case GET_BATCH:
-        get->rc = bf_reader_batch(reader, get->workspace, get->batch, &get->out,
-                                  &get->problem);
-        break;
-    case GET_USAGE:
-        get->rc =
-            bf_reader_usage(reader, get->workspace, &get->out, &get->problem);
-        break;
+    return bf_reader_list(reader, &list, &get->out, get->next_cursor,
+                          &get->problem);
+}
+
+static int ask_results(struct bf_get *get, struct bf_reader_db *reader)
+{
+    const struct bf_question *asked = &get->question;
+    const struct bf_page page = {
+        .workspace = asked->workspace,
+        .batch = given(asked->batch),
+        .cursor = given(asked->cursor),
+        .limit = asked->limit,
+        .lines = asked->lines,
+    };
+
+    return bf_reader_page(reader, &page, &get->out, get->next_cursor,
+                          &get->problem);
+}
+
+static int ask_view(struct bf_get *get, struct bf_reader_db *reader)
+{
+    const struct bf_question *asked = &get->question;
+
+    switch (asked->kind) {
+    case BF_ASK_JOB:
+        return bf_reader_job(reader, asked->workspace, asked->job, &get->out,
+                             &get->ended, &get->problem);
+    case BF_ASK_RESULT:
+        return bf_reader_result(reader, asked->workspace, asked->job, &get->out,
+                                &get->place, &get->problem);
+    case BF_ASK_JOBS:
+        return ask_jobs(get, reader);
+    case BF_ASK_RESULTS:
+        return ask_results(get, reader);
+    case BF_ASK_BATCH:
+        return bf_reader_batch(reader, asked->workspace, asked->batch,
+                               &get->out, &get->problem);
+    case BF_ASK_USAGE:
+        return bf_reader_usage(reader, asked->workspace, &get->out,
+                               &get->problem);
     }
+    return -1;
 }
 
 static void run_read(struct bf_task *task, void *context)
@@ -141,7 +162,7 @@ static void run_read(struct bf_task *task, void *context)
     }
     bf_exchange_wait(get->api->conf.exchange, get->ticket, OWN_WRITES_MS);
     bf_reader_as_of(reader, get->as_of_ms);
-    ask_view(get, reader);
+    get->rc = ask_view(get, reader);
 }
 
 static void run_fetch(struct bf_task *task, void *context)
@@ -170,14 +191,14 @@ static void answer_now(struct bf_get *get)
     struct bf_answer answer = {
         .status = 200,
         .content_type =
-            get->kind == GET_PAGE ? "application/x-ndjson" : "application/json",
+            get->question.lines ? "application/x-ndjson" : "application/json",
     };
 
     if (get->rc) {
         bf_request_refuse(get->req, &get->problem);
         return;
     }
-    if (get->kind == GET_PAGE && get->next_cursor[0])
+    if (get->next_cursor[0])
         bf_answer_header(&answer, "Bf-Cursor", get->next_cursor);
     if (get->has_fallback)
         bf_answer_header(&answer, "Preference-Applied", "wait");
@@ -206,7 +227,7 @@ static void fetch_elsewhere(struct bf_get *get)
 /* A job that is not there may come: only a POST's is known to exist. */
 static bool may_wait(const struct bf_get *get)
 {
-    return get->kind == GET_JOB && get->rc == 0 && !get->ended &&
+    return get->question.kind == BF_ASK_JOB && get->rc == 0 && !get->ended &&
            !get->api->stopping && get->until_ms > bf_mono_ms();
 }
 
@@ -221,8 +242,8 @@ static void on_done(struct bf_task *task)
         get_free(get);
         return;
     }
-    if (get->rc == 0 && get->kind == GET_RESULT && get->place.elsewhere &&
-        !fetched) {
+    if (get->rc == 0 && get->question.kind == BF_ASK_RESULT &&
+        get->place.elsewhere && !fetched) {
         fetch_elsewhere(get);
         return;
     }
@@ -332,7 +353,7 @@ static void on_end(struct bf_handler *handler)
 }
 
 static struct bf_get *get_new(struct bf_api *api, struct bf_request *req,
-                              enum kind kind)
+                              enum bf_question_kind kind)
 {
     struct bf_get *get = calloc(1, sizeof(*get));
     struct bf_problem problem;
@@ -346,104 +367,18 @@ static struct bf_get *get_new(struct bf_api *api, struct bf_request *req,
     get->task.done = on_done;
     get->api = api;
     get->req = req;
-    get->kind = kind;
+    get->question.kind = kind;
     get->out = (struct bf_buf)BF_BUF_INIT(BF_MAX_RECORD + BF_PAGE_BYTES);
     return get;
-}
-
-static int copy_checked(char out[BF_MAX_ID + 1], struct bf_slice text,
-                        const char *field, bool ok, struct bf_problem *problem)
-{
-    if (!ok)
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, field,
-                              "%s: must be 1-64 of the characters that it may "
-                              "have",
-                              field);
-    snprintf(out, BF_MAX_ID + 1, "%.*s", BF_SLICE_ARG(text));
-    return 0;
-}
-
-/* A number of the query; absent is the default. */
-static int read_number(const struct bf_get *get, const char *name,
-                       uint64_t most, int64_t *ret, struct bf_problem *problem)
-{
-    const char *text = bf_request_query(get->req, name);
-    uint64_t value;
-
-    if (!text)
-        return 0;
-    if (bf_slice_u64(bf_slice_str(text), most, &value))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, name,
-                              "%s: must be a number up to %llu", name,
-                              (unsigned long long)most);
-    *ret = (int64_t)value;
-    return 0;
-}
-
-static int read_page(struct bf_get *get, struct bf_problem *problem)
-{
-    const char *batch = bf_request_query(get->req, "batch");
-    const char *cursor = bf_request_query(get->req, "cursor");
-    int64_t limit = PAGE_LIMIT;
-
-    if (batch && copy_checked(get->batch, bf_slice_str(batch), "batch",
-                              bf_job_id_ok(bf_slice_str(batch)), problem))
-        return -1;
-    get->has_batch = batch != NULL;
-    if (cursor && strlen(cursor) >= sizeof(get->cursor))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, "cursor",
-                              "cursor: is none that this resource gave");
-    snprintf(get->cursor, sizeof(get->cursor), "%s", cursor ? cursor : "");
-    get->has_cursor = cursor && cursor[0];
-    if (read_number(get, "limit", BF_PAGE_MAX, &limit, problem))
-        return -1;
-    get->limit = limit > 0 ? (int)limit : 1;
-    return 0;
-}
-
-static int read_wait(struct bf_get *get, struct bf_problem *problem)
-{
-    int64_t seconds = 0;
-
-    if (read_number(get, "wait", BF_GET_MAX_WAIT_S, &seconds, problem))
-        return -1;
-    if (seconds > 0)
-        get->until_ms = bf_mono_ms() + seconds * 1000;
-    return 0;
-}
-
-static int read_job(struct bf_get *get, const struct bf_path *path,
-                    struct bf_problem *problem)
-{
-    struct bf_slice id = path->segments[1];
-
-    return copy_checked(get->job, id, "id", bf_job_id_ok(id), problem);
-}
-
-static int read_batch(struct bf_get *get, const struct bf_path *path,
-                      struct bf_problem *problem)
-{
-    struct bf_slice id = path->segments[1];
-
-    return copy_checked(get->batch, id, "batch", bf_job_id_ok(id), problem);
 }
 
 static int read_question(struct bf_get *get, const struct bf_path *path,
                          struct bf_problem *problem)
 {
-    snprintf(get->workspace, sizeof(get->workspace), "%s", path->workspace);
-    switch (get->kind) {
-    case GET_JOB:
-        return read_job(get, path, problem) || read_wait(get, problem) ? -1 : 0;
-    case GET_RESULT:
-        return read_job(get, path, problem);
-    case GET_PAGE:
-        return read_page(get, problem);
-    case GET_BATCH:
-        return read_batch(get, path, problem);
-    case GET_USAGE:
-        break;
-    }
+    if (bf_question_read(&get->question, get->req, path, problem))
+        return -1;
+    if (get->question.wait_s > 0)
+        get->until_ms = bf_mono_ms() + get->question.wait_s * 1000;
     return 0;
 }
 
@@ -451,12 +386,12 @@ static void begin_waiting(struct bf_get *get)
 {
     if (get->until_ms == 0)
         return;
-    get->key = bf_exchange_key(get->workspace, get->job);
+    get->key = bf_exchange_key(get->question.workspace, get->question.job);
     list(get);
 }
 
 static void begin(struct bf_api *api, struct bf_request *req,
-                  const struct bf_path *path, enum kind kind)
+                  const struct bf_path *path, enum bf_question_kind kind)
 {
     struct bf_get *get = get_new(api, req, kind);
     struct bf_problem problem;
@@ -475,45 +410,52 @@ static void begin(struct bf_api *api, struct bf_request *req,
 void bf_get_job(struct bf_api *api, struct bf_request *req,
                 const struct bf_path *path)
 {
-    begin(api, req, path, GET_JOB);
+    begin(api, req, path, BF_ASK_JOB);
 }
 
 void bf_get_result(struct bf_api *api, struct bf_request *req,
                    const struct bf_path *path)
 {
-    begin(api, req, path, GET_RESULT);
+    begin(api, req, path, BF_ASK_RESULT);
+}
+
+void bf_get_jobs(struct bf_api *api, struct bf_request *req,
+                 const struct bf_path *path)
+{
+    begin(api, req, path, BF_ASK_JOBS);
 }
 
 void bf_get_page(struct bf_api *api, struct bf_request *req,
                  const struct bf_path *path)
 {
-    begin(api, req, path, GET_PAGE);
+    begin(api, req, path, BF_ASK_RESULTS);
 }
 
 void bf_get_batch(struct bf_api *api, struct bf_request *req,
                   const struct bf_path *path)
 {
-    begin(api, req, path, GET_BATCH);
+    begin(api, req, path, BF_ASK_BATCH);
 }
 
 void bf_get_usage(struct bf_api *api, struct bf_request *req,
                   const struct bf_path *path)
 {
-    begin(api, req, path, GET_USAGE);
+    begin(api, req, path, BF_ASK_USAGE);
 }
 
 void bf_get_after_post(struct bf_api *api, struct bf_request *req,
                        const struct bf_shipment *shipment, int wait_s,
                        struct bf_answer *fallback)
 {
-    struct bf_get *get = get_new(api, req, GET_JOB);
+    struct bf_get *get = get_new(api, req, BF_ASK_JOB);
 
     if (!get) {
         bf_buf_release(&fallback->body);
         return;
     }
-    snprintf(get->workspace, sizeof(get->workspace), "%s", shipment->workspace);
-    snprintf(get->job, sizeof(get->job), "%s", shipment->job);
+    snprintf(get->question.workspace, sizeof(get->question.workspace), "%s",
+             shipment->workspace);
+    snprintf(get->question.job, sizeof(get->question.job), "%s", shipment->job);
     get->fallback = *fallback;
     fallback->body = (struct bf_buf){0};
     get->has_fallback = true;

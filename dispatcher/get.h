@@ -9,6 +9,7 @@
 
 bf_begin_fn bf_get_job;    /* /v1/jobs/{id} */
 bf_begin_fn bf_get_result; /* /v1/jobs/{id}/result */
+bf_begin_fn bf_get_jobs;   /* /v1/jobs */
 bf_begin_fn bf_get_page;   /* /v1/results */
 bf_begin_fn bf_get_batch;  /* /v1/batches/{batch} */
 bf_begin_fn bf_get_usage;  /* /v1/usage */

@@ -91,6 +91,8 @@ static void copy_facts(struct bf_shipment *shipment)
     copy_id(shipment->workspace, job->workspace);
     copy_id(shipment->job, job->id);
     copy_id(shipment->batch, job->batch);
+    snprintf(shipment->order_key, sizeof(shipment->order_key), "%.*s",
+             BF_SLICE_ARG(job->order_key));
     if (bf_slice_u64(job->batch_index, UINT32_MAX, &index) == 0)
         shipment->batch_index = (uint32_t)index;
     shipment->accepted_at_ms = job->accepted_at_ms;

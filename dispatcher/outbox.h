@@ -24,8 +24,9 @@ enum bf_ack_status {
 struct bf_shipment {
     char workspace[BF_MAX_ID + 1];
     char job[BF_MAX_ID + 1];
-    char batch[BF_MAX_ID + 1]; /* "": none */
-    uint32_t batch_index;      /* when there is a batch */
+    char order_key[BF_MAX_ORDER_KEY + 1]; /* "": none */
+    char batch[BF_MAX_ID + 1];            /* "": none */
+    uint32_t batch_index;                 /* when there is a batch */
     int64_t accepted_at_ms;
     int64_t expires_at_ms;
     enum bf_execution execution;

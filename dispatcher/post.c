@@ -68,6 +68,7 @@ void bf_post_tell_view(struct bf_post *post, const struct bf_shipment *shipment)
         .batch_index = shipment->batch_index,
     };
 
+    snprintf(row.order_key, sizeof(row.order_key), "%s", shipment->order_key);
     snprintf(row.batch, sizeof(row.batch), "%s", shipment->batch);
     if (shipment->labels)
         snprintf(row.labels, sizeof(row.labels), "%s", shipment->labels);

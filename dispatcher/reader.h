@@ -13,7 +13,7 @@ struct bf_topics;
 
 #define BF_PAGE_MAX 1000
 #define BF_PAGE_BYTES (8U << 20) /* a page ends where it gets larger */
-#define BF_CURSOR_SIZE 80
+#define BF_CURSOR_SIZE 96
 
 /* The view's writer has made the file. topics is borrowed. */
 struct bf_reader_db *bf_reader_open(const char *path,
@@ -39,15 +39,35 @@ int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
 int bf_reader_usage(struct bf_reader_db *reader, const char *workspace,
                     struct bf_buf *out, struct bf_problem *problem);
 
-/* Finished jobs by the time they ended, one a line. */
+/* Finished jobs by the time they ended. */
 struct bf_page {
     const char *workspace;
     const char *batch;  /* NULL: all */
     const char *cursor; /* NULL: from the first */
     int limit;          /* 1 to BF_PAGE_MAX */
+    bool lines;         /* NDJSON, else one JSON document */
 };
 /* ret_cursor: where the next page begins; "" when there is none. */
 int bf_reader_page(struct bf_reader_db *reader, const struct bf_page *page,
+                   struct bf_buf *out, char ret_cursor[BF_CURSOR_SIZE],
+                   struct bf_problem *problem);
+
+/*
+ * Jobs, those accepted last first. A page may be short of its limit, or empty,
+ * and have a cursor: then it took long enough to look for more.
+ */
+struct bf_list {
+    const char *workspace;
+    const char *batch;      /* NULL: any */
+    const char *order_key;  /* NULL: any */
+    const char *label;      /* "name" or "name=value"; NULL: any */
+    unsigned statuses;      /* bf_row_status_bit() of those that are wanted */
+    int64_t from_ms, to_ms; /* accepted in [from, to) */
+    const char *cursor;     /* NULL: from the first */
+    int limit;              /* 1 to BF_PAGE_MAX */
+    bool lines;             /* NDJSON, else one JSON document */
+};
+int bf_reader_list(struct bf_reader_db *reader, const struct bf_list *list,
                    struct bf_buf *out, char ret_cursor[BF_CURSOR_SIZE],
                    struct bf_problem *problem);
 

@@ -38,6 +38,7 @@ static bool merge_job(struct bf_row *row, const struct bf_row *news)
     row->accepted_at_ms = news->accepted_at_ms;
     row->expires_at_ms = news->expires_at_ms;
     row->execution = news->execution;
+    memcpy(row->order_key, news->order_key, sizeof(row->order_key));
     copy_submitters(row, news);
     return true;
 }
@@ -76,19 +77,21 @@ static bool merge_rank(struct bf_row *row, const struct bf_row *news)
 unsigned bf_row_merge(struct bf_row *row, const struct bf_row *news)
 {
     unsigned result = BF_ROW_OLD;
+    bool had_job = row->has_job;
 
     if (news->generation < row->generation)
         return BF_ROW_OLD;
     if (news->generation > row->generation) {
         *row = *news;
-        return BF_ROW_CHANGED |
+        return BF_ROW_CHANGED | BF_ROW_FACTS |
                (news->rank == BF_ROW_ENDED ? BF_ROW_RESULT : 0U);
     }
     if (merge_job(row, news))
-        result |= BF_ROW_CHANGED;
+        result |= BF_ROW_CHANGED | BF_ROW_FACTS;
     if (merge_rank(row, news))
-        result |=
-            BF_ROW_CHANGED | (news->rank == BF_ROW_ENDED ? BF_ROW_RESULT : 0U);
+        result |= BF_ROW_CHANGED |
+                  (news->rank == BF_ROW_ENDED ? BF_ROW_RESULT : 0U) |
+                  (had_job ? 0U : BF_ROW_FACTS);
     return result;
 }
 
@@ -104,4 +107,33 @@ const char *bf_row_status(enum bf_row_rank rank, enum bf_outcome outcome)
         break;
     }
     return bf_outcome_name(outcome);
+}
+
+unsigned bf_row_status_bit(enum bf_row_rank rank, enum bf_outcome outcome)
+{
+    switch (rank) {
+    case BF_ROW_WAITING:
+    case BF_ROW_PARKED:
+        return 1U;
+    case BF_ROW_STARTED:
+        return 2U;
+    case BF_ROW_ENDED:
+        break;
+    }
+    return 4U << outcome;
+}
+
+unsigned bf_row_status_parse(struct bf_slice name)
+{
+    int outcome = bf_outcome_parse(name);
+
+    if (outcome >= 0)
+        return bf_row_status_bit(BF_ROW_ENDED, (enum bf_outcome)outcome);
+    if (bf_slice_is(name, "waiting"))
+        return bf_row_status_bit(BF_ROW_WAITING, BF_OUTCOME_SUCCEEDED);
+    if (bf_slice_is(name, "running"))
+        return bf_row_status_bit(BF_ROW_STARTED, BF_OUTCOME_SUCCEEDED);
+    if (bf_slice_is(name, "ended"))
+        return ~3U;
+    return 0;
 }

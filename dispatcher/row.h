@@ -39,15 +39,18 @@ struct bf_row {
     int32_t result_partition;
     int64_t result_offset;
 
-    char batch[BF_MAX_ID + 1]; /* "": none or not known */
+    char order_key[BF_MAX_ORDER_KEY + 1]; /* "": none or not known */
+    char batch[BF_MAX_ID + 1];            /* the same */
     uint32_t batch_index;
-    char labels[BF_MAX_LABELS + 1]; /* JSON text; "": none or not known */
+    char labels[BF_MAX_LABELS + 1]; /* JSON text; the same; last, see
+                                       bf_exchange_accepted() */
 };
 
 enum bf_row_news {
     BF_ROW_OLD = 0,
     BF_ROW_CHANGED = 1,
     BF_ROW_RESULT = 2, /* bit: the news' result is the row's now */
+    BF_ROW_FACTS = 4,  /* bit: not its progress alone */
 };
 
 /* Merge news into row; both are of one (workspace, job). Says what changed. */
@@ -55,5 +58,10 @@ unsigned bf_row_merge(struct bf_row *row, const struct bf_row *news);
 
 /* "waiting", "running" or the outcome's name. */
 const char *bf_row_status(enum bf_row_rank rank, enum bf_outcome outcome);
+
+/* The same as one bit of a set of statuses. */
+unsigned bf_row_status_bit(enum bf_row_rank rank, enum bf_outcome outcome);
+/* A status by its name, "ended" for all outcomes; 0: there is no such. */
+unsigned bf_row_status_parse(struct bf_slice name);
 
 #endif

@@ -10,7 +10,7 @@
 #include "schemas/err.h"
 
 /* A change of the tables or of what a column means is a new number. */
-#define FORMAT "2"
+#define FORMAT "3"
 
 static const char schema[] =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
@@ -26,10 +26,11 @@ static const char schema[] =
     " execution INTEGER NOT NULL, rank INTEGER NOT NULL,"
     " seq INTEGER NOT NULL, attempt INTEGER NOT NULL, run_id TEXT,"
     " outcome INTEGER NOT NULL, result_partition INTEGER NOT NULL,"
-    " result_offset INTEGER NOT NULL, batch TEXT,"
+    " result_offset INTEGER NOT NULL, order_key TEXT, batch TEXT,"
     " batch_index INTEGER NOT NULL, labels TEXT,"
     " PRIMARY KEY(workspace, job)) WITHOUT ROWID;"
-    "CREATE INDEX jobs_batch ON jobs(workspace, batch, rank, outcome)"
+    "CREATE INDEX jobs_time ON jobs(workspace, accepted_ms, job);"
+    "CREATE INDEX jobs_batch ON jobs(workspace, batch, accepted_ms, job)"
     " WHERE batch IS NOT NULL;"
     "CREATE INDEX jobs_open ON jobs(expires_ms) WHERE rank < 3;"
     /* the result that the row of jobs points at */
@@ -61,13 +62,14 @@ static const char schema[] =
 #define JOB_COLUMNS                                                            \
     "generation, has_job, lane, partition, \"offset\", accepted_ms,"           \
     " expires_ms, execution, rank, seq, attempt, run_id, outcome,"             \
-    " result_partition, result_offset, batch, batch_index, labels"
+    " result_partition, result_offset, order_key, batch, batch_index, labels"
 
 enum stmt {
     STMT_GET_POSITION,
     STMT_SET_POSITION,
     STMT_GET_JOB,
     STMT_PUT_JOB,
+    STMT_PUT_PROGRESS,
     STMT_PUT_RESULT,
     STMT_FORGET_OPEN,
     STMT_FORGET_JOBS,
@@ -84,7 +86,12 @@ static const char *const texts[] = {
     [STMT_PUT_JOB] =
         "REPLACE INTO jobs(workspace, job, " JOB_COLUMNS ") VALUES("
         "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15,"
-        " ?16, ?17, ?18, ?19, ?20)",
+        " ?16, ?17, ?18, ?19, ?20, ?21)",
+    /* Not the columns of the indexes, which stay as they are. */
+    [STMT_PUT_PROGRESS] =
+        "UPDATE jobs SET rank = ?3, seq = ?4, attempt = ?5, run_id = ?6,"
+        " outcome = ?7, result_partition = ?8, result_offset = ?9"
+        " WHERE workspace = ?1 AND job = ?2",
     [STMT_PUT_RESULT] =
         "REPLACE INTO results(workspace, job, at_ms, partition, \"offset\","
         " batch, attempt, reason, delivery, execution, run_id, usage_id,"
@@ -346,11 +353,13 @@ static void read_row(sqlite3_stmt *stmt, struct bf_row *ret)
     ret->outcome = (enum bf_outcome)bf_sql_get_int(stmt, 12);
     ret->result_partition = (int32_t)bf_sql_get_int(stmt, 13);
     ret->result_offset = bf_sql_get_int(stmt, 14);
-    get_text(stmt, 15, ret->batch, sizeof(ret->batch));
-    ret->batch_index = (uint32_t)bf_sql_get_int(stmt, 16);
-    get_text(stmt, 17, ret->labels, sizeof(ret->labels));
+    get_text(stmt, 15, ret->order_key, sizeof(ret->order_key));
+    get_text(stmt, 16, ret->batch, sizeof(ret->batch));
+    ret->batch_index = (uint32_t)bf_sql_get_int(stmt, 17);
+    get_text(stmt, 18, ret->labels, sizeof(ret->labels));
 }
 
+/* 1: it is there; 0: it is not, *ret knows nothing. */
 static int get_row(struct bf_view *view, struct bf_slice workspace,
                    struct bf_slice job, struct bf_row *ret, struct bf_err *err)
 {
@@ -366,7 +375,7 @@ static int get_row(struct bf_view *view, struct bf_slice workspace,
     if (rc > 0)
         read_row(stmt, ret);
     sqlite3_reset(stmt);
-    return 0;
+    return rc;
 }
 
 static int put_row(struct bf_view *view, struct bf_slice workspace,
@@ -392,9 +401,28 @@ static int put_row(struct bf_view *view, struct bf_slice workspace,
     bf_sql_int(stmt, 15, row->outcome);
     bf_sql_int(stmt, 16, row->result_partition);
     bf_sql_int(stmt, 17, row->result_offset);
-    bf_sql_str(stmt, 18, row->batch);
-    bf_sql_int(stmt, 19, row->batch_index);
-    bf_sql_str(stmt, 20, row->labels);
+    bf_sql_str(stmt, 18, row->order_key);
+    bf_sql_str(stmt, 19, row->batch);
+    bf_sql_int(stmt, 20, row->batch_index);
+    bf_sql_str(stmt, 21, row->labels);
+    return bf_sql_run(stmt, err);
+}
+
+static int put_progress(struct bf_view *view, struct bf_slice workspace,
+                        struct bf_slice job, const struct bf_row *row,
+                        struct bf_err *err)
+{
+    sqlite3_stmt *stmt = view->stmts[STMT_PUT_PROGRESS];
+
+    bf_sql_text(stmt, 1, workspace);
+    bf_sql_text(stmt, 2, job);
+    bf_sql_int(stmt, 3, row->rank);
+    bf_sql_int(stmt, 4, (int64_t)row->seq);
+    bf_sql_int(stmt, 5, row->attempt);
+    bf_sql_str(stmt, 6, row->run_id);
+    bf_sql_int(stmt, 7, row->outcome);
+    bf_sql_int(stmt, 8, row->result_partition);
+    bf_sql_int(stmt, 9, row->result_offset);
     return bf_sql_run(stmt, err);
 }
 
@@ -404,14 +432,18 @@ int bf_view_merge(struct bf_view *view, struct bf_slice workspace,
 {
     struct bf_row row;
     unsigned changed;
+    int found = get_row(view, workspace, job, &row, err), rc = 0;
 
-    if (get_row(view, workspace, job, &row, err))
+    if (found < 0)
         return -1;
     changed = bf_row_merge(&row, news);
-    if (changed && put_row(view, workspace, job, &row, err))
-        return -1;
-    *ret_news = changed;
-    return 0;
+    if (changed && (!found || changed & BF_ROW_FACTS))
+        rc = put_row(view, workspace, job, &row, err);
+    else if (changed)
+        rc = put_progress(view, workspace, job, &row, err);
+    if (rc == 0)
+        *ret_news = changed;
+    return rc;
 }
 
 /* ---- records --------------------------------------------------------------*/
@@ -463,6 +495,7 @@ static int apply_job(struct bf_view *view, enum bf_topic topic,
     news.accepted_at_ms = job.accepted_at_ms;
     news.expires_at_ms = job.expires_at_ms;
     news.execution = job.execution;
+    set_text(news.order_key, sizeof(news.order_key), job.order_key);
     set_submitters(&news, job.batch, job.batch_index, job.labels);
     *ret = (struct bf_view_change){.workspace = job.workspace, .job = job.id};
     return bf_view_merge(view, job.workspace, job.id, &news, &changed, err);

@@ -163,6 +163,8 @@ static int make_headers(struct bf_client *client,
         return -1;
     /* no "Expect: 100-continue": it costs a second where nobody answers it */
     if (add_header(ret, "Expect", "", err) ||
+        add_header(ret, "Accept", "application/x-ndjson, application/json",
+                   err) ||
         add_header(ret, "Content-Type", request->content_type, err) ||
         add_header(ret, "Idempotency-Key", request->idempotency_key, err) ||
         add_header(ret, "Authorization", bearer.data, err))

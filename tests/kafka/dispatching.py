@@ -151,6 +151,11 @@ class Dispatcher:
     def get(self, path: str, **query: str | int) -> Answer:
         return self.request("GET", f"{path}?{urlencode(query)}" if query else path)
 
+    def get_lines(self, path: str, **query: str | int) -> Answer:
+        """The same, as NDJSON."""
+        accept = {"Accept": "application/x-ndjson"}
+        return self.request("GET", f"{path}?{urlencode(query)}", headers=accept)
+
     def post(self, body: bytes, **headers: str) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.request(

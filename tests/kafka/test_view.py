@@ -196,7 +196,7 @@ class ViewTest(unittest.TestCase):
         rows: list[Any] = []
         pages = 0
         while True:
-            page = self.dispatcher.get("/v1/results", **query)
+            page = self.dispatcher.get_lines("/v1/results", **query)
             self.assertEqual(page.headers["Content-Type"], "application/x-ndjson")
             rows += page.lines()
             pages += 1
@@ -222,6 +222,69 @@ class ViewTest(unittest.TestCase):
         answer = self.dispatcher.get("/v1/jobs/j002/result", workspace="batch")
         self.assertEqual(answer.status, 409)
         self.assertIn("failed", answer.json()["detail"])
+
+    def test_jobs_are_listed_the_last_first(self) -> None:
+        lines = [
+            job(
+                "list",
+                b'{"n":%d}' % n,
+                id=f"j{n:03}",
+                labels={"odd": str(n % 2)},
+                order_key=f"k{n % 3}",
+            )
+            for n in range(40)
+        ]
+        self.dispatcher.post_lines(lines)
+        sources = self.sources("list")
+        self.worker.finish([self.worker.end(sources["j007"])])
+        failed = self.worker.end(
+            sources["j009"], outcome="failed", reason="user_error", result=b""
+        )
+        self.worker.finish([failed])
+        self.wait_status("list", "j009", "failed")
+
+        def ids(**query: str | int) -> list[str]:
+            answer = self.dispatcher.get("/v1/jobs", workspace="list", **query)
+            self.assertEqual(answer.status, 200, answer.body)
+            return [row["job"] for row in answer.json()["jobs"]]
+
+        def numbers(found: list[int]) -> set[str]:
+            return {f"j{n:03}" for n in found}
+
+        self.assertEqual(set(ids(status="failed,succeeded")), {"j007", "j009"})
+        self.assertEqual(ids(status="ended", label="odd=0"), [])
+        self.assertEqual(
+            set(ids(status="waiting")), numbers([*range(40)]) - {"j007", "j009"}
+        )
+        self.assertEqual(set(ids(label="odd=1")), numbers([*range(1, 40, 2)]))
+        self.assertEqual(set(ids(order_key="k2")), numbers([*range(2, 40, 3)]))
+        told = self.status("list", "j007")
+        self.assertEqual(told["order_key"], "k1")
+        accepted = told["accepted_at"]
+        self.assertIn("j007", ids(**{"from": accepted}))
+        self.assertNotIn("j007", ids(to=accepted))
+
+        # Pages, while more jobs come: each of those that were there, once.
+        whole = ids()
+        rows: list[Any] = []
+        query: dict[str, str | int] = {"workspace": "list", "limit": 7}
+        while True:
+            self.dispatcher.post(job("list"))
+            page = self.dispatcher.get_lines("/v1/jobs", **query)
+            self.assertEqual(page.headers["Content-Type"], "application/x-ndjson")
+            rows += page.lines()
+            if "Bf-Cursor" not in page.headers:
+                break
+            query["cursor"] = page.headers["Bf-Cursor"]
+        self.assertEqual([row["job"] for row in rows[1:]], whole)
+        first = self.dispatcher.get("/v1/jobs", workspace="list", limit=1).json()
+        again = self.dispatcher.get(
+            "/v1/jobs", workspace="list", limit=1, cursor=first["cursor"]
+        )
+        self.assertNotEqual(again.json()["jobs"], first["jobs"])
+        for wrong in ("status=no", "status=", "limit=1001", "from=monday", "cursor=x"):
+            answer = self.dispatcher.get(f"/v1/jobs?workspace=list&{wrong}")
+            self.assertEqual(answer.status, 400, wrong)
 
     def test_usage_is_summed_once_per_event(self) -> None:
         for number in range(3):
@@ -283,12 +346,17 @@ class ViewTest(unittest.TestCase):
             answer = self.dispatcher.get(path)
             self.assertEqual(answer.status, status, path)
             self.assertEqual(answer.headers["Content-Type"], "application/problem+json")
-        empty = self.dispatcher.get("/v1/results", workspace="nobody")
-        self.assertEqual((empty.status, empty.body), (200, b""))
+        for name in ("results", "jobs"):
+            empty = self.dispatcher.get_lines(f"/v1/{name}", workspace="nobody")
+            self.assertEqual((empty.status, empty.body), (200, b""))
+            told = self.dispatcher.get(f"/v1/{name}", workspace="nobody").json()
+            self.assertEqual((told[name], told["cursor"]), ([], None))
 
     def everything(self, dispatcher: Dispatcher) -> Any:
         """All that the API tells of one workspace, without moments."""
-        rows = dispatcher.get("/v1/results", workspace="again", limit=1000).lines()
+        rows = dispatcher.get_lines(
+            "/v1/results", workspace="again", limit=1000
+        ).lines()
         usage = dispatcher.get("/v1/usage", workspace="again").json()
         batch = dispatcher.get("/v1/batches/b", workspace="again").json()
         jobs = [
@@ -297,6 +365,7 @@ class ViewTest(unittest.TestCase):
         ]
         for told in (usage, batch):
             told.pop("complete_until", None)
+        rows += dispatcher.get_lines("/v1/jobs", workspace="again").lines()
         return [without_time(told) for told in [*rows, usage, batch, *jobs]]
 
     def test_with_or_without_its_file_it_tells_the_same(self) -> None:
@@ -326,7 +395,7 @@ class ViewTest(unittest.TestCase):
             "all ends in the view",
         )
         want = self.everything(self.dispatcher)
-        self.assertEqual(len(want), 17 + 2 + 20)
+        self.assertEqual(len(want), 17 + 20 + 2 + 20)
 
         self.dispatcher.restart()
         self.assertEqual(self.everything(self.dispatcher), want)

@@ -121,13 +121,14 @@ static void news_twice_are_old(void **unused)
 
     (void)unused;
     fill(news);
-    assert_int_equal(bf_row_merge(&row, &news[0]), BF_ROW_CHANGED);
+    assert_int_equal(bf_row_merge(&row, &news[0]),
+                     BF_ROW_CHANGED | BF_ROW_FACTS);
     assert_int_equal(bf_row_merge(&row, &news[0]), BF_ROW_OLD);
     assert_int_equal(bf_row_merge(&row, &news[3]),
                      BF_ROW_CHANGED | BF_ROW_RESULT);
     assert_int_equal(bf_row_merge(&row, &news[3]), BF_ROW_OLD);
     assert_int_equal(bf_row_merge(&row, &news[8]),
-                     BF_ROW_CHANGED | BF_ROW_RESULT);
+                     BF_ROW_CHANGED | BF_ROW_RESULT | BF_ROW_FACTS);
     assert_int_equal(bf_row_merge(&row, &news[3]), BF_ROW_OLD);
 }
 
@@ -159,12 +160,36 @@ static void what_a_row_says_follows_the_rank(void **unused)
     assert_string_equal(bf_row_status(row.rank, row.outcome), "succeeded");
 }
 
+static void statuses_are_bits(void **unused)
+{
+    static const char *const names[] = {"waiting", "running", "succeeded",
+                                        "failed", "dead"};
+    unsigned seen = 0;
+
+    (void)unused;
+    for (size_t i = 0; i < bf_countof(names); i++) {
+        unsigned bit = bf_row_status_parse(bf_slice_str(names[i]));
+
+        assert_int_equal(bit & (bit - 1), 0);
+        assert_int_equal(seen & bit, 0);
+        assert_int_equal(bit & bf_row_status_parse(S("ended")),
+                         i < 2 ? 0 : bit);
+        seen |= bit;
+    }
+    assert_int_equal(bf_row_status_parse(S("waitin")), 0);
+    assert_int_equal(bf_row_status_bit(BF_ROW_PARKED, BF_OUTCOME_DEAD),
+                     bf_row_status_parse(S("waiting")));
+    assert_int_equal(bf_row_status_bit(BF_ROW_ENDED, BF_OUTCOME_DEAD),
+                     bf_row_status_parse(S("dead")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(any_order_gives_the_same_row),
         cmocka_unit_test(news_twice_are_old),
         cmocka_unit_test(what_a_row_says_follows_the_rank),
+        cmocka_unit_test(statuses_are_bits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
