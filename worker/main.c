@@ -17,7 +17,7 @@ static int work(void *arg, struct bf_shift *shift)
     if (worker)
         code = bf_worker_run(worker, shift, &err) ? 1 : 0;
     else
-        code = err.kind == BF_ERR_REJECT ? 2 : 1;
+        code = err.kind == BF_ERR_REJECT ? BF_WORK_WRONG : 1;
     if (code)
         bf_log_err(BF_LOG_ERROR, "worker_down", &err);
     bf_worker_free(worker);
@@ -36,7 +36,7 @@ int main(int argc, char **argv)
         return 0;
     if (code) {
         fprintf(stderr, "blockfleet-worker: %s\n", err.msg);
-        return 2;
+        return BF_WORK_WRONG;
     }
     bf_log_init(&(struct bf_log_conf){.level = settings->log.level,
                                       .format = settings->log.format,

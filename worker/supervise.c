@@ -87,6 +87,27 @@ static struct child *find(struct supervisor *s, pid_t pid)
     return NULL;
 }
 
+static void stop(struct supervisor *s)
+{
+    if (!s->stopping)
+        tell(BF_NOTIFY_STOPPING);
+    s->stopping = true;
+    for (unsigned int i = 0; i < s->n; i++) {
+        if (s->children[i].pid > 0)
+            kill(s->children[i].pid, SIGTERM);
+    }
+}
+
+static void start_later(struct child *child)
+{
+    child->wait_ms = bf_mono_ms() - child->started_ms > QUICK_MS
+                         ? FIRST_WAIT_MS
+                         : child->wait_ms * 2;
+    if (child->wait_ms > MAX_WAIT_MS)
+        child->wait_ms = MAX_WAIT_MS;
+    child->again_ms = bf_mono_ms() + child->wait_ms;
+}
+
 static void ended(struct supervisor *s, pid_t pid, int status)
 {
     struct child *child = find(s, pid);
@@ -95,17 +116,20 @@ static void ended(struct supervisor *s, pid_t pid, int status)
     if (!child)
         return;
     child->pid = 0;
-    if (code != 0 && s->code == 0 && (s->stopping || s->once))
+    if (code != 0 && s->code == 0 &&
+        (s->stopping || s->once || code == BF_WORK_WRONG))
         s->code = code;
     s->stopping = s->stopping || s->once;
     if (s->stopping)
         return;
-    child->wait_ms = bf_mono_ms() - child->started_ms > QUICK_MS
-                         ? FIRST_WAIT_MS
-                         : child->wait_ms * 2;
-    if (child->wait_ms > MAX_WAIT_MS)
-        child->wait_ms = MAX_WAIT_MS;
-    child->again_ms = bf_mono_ms() + child->wait_ms;
+    /* The next time it would be as wrong. */
+    if (code == BF_WORK_WRONG) {
+        bf_log_error("worker_wrong", bf_kv_int("child", pid),
+                     bf_kv_int("code", code));
+        stop(s);
+        return;
+    }
+    start_later(child);
     bf_log_error("worker_died", bf_kv_int("child", pid),
                  bf_kv_int("code", code),
                  bf_kv_int("again_in_ms", child->wait_ms));
@@ -118,17 +142,6 @@ static void reap(struct supervisor *s)
 
     while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
         ended(s, pid, status);
-}
-
-static void stop(struct supervisor *s)
-{
-    if (!s->stopping)
-        tell(BF_NOTIFY_STOPPING);
-    s->stopping = true;
-    for (unsigned int i = 0; i < s->n; i++) {
-        if (s->children[i].pid > 0)
-            kill(s->children[i].pid, SIGTERM);
-    }
 }
 
 static bool any_alive(const struct supervisor *s)

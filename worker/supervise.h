@@ -21,6 +21,9 @@ struct bf_shift {
     bool told;
 };
 
+/* Wrongly configured: to start it again would be of no use. */
+#define BF_WORK_WRONG 2
+
 /* Returns the exit code of its process. */
 typedef int bf_work_fn(void *arg, struct bf_shift *shift);
 
@@ -29,8 +32,8 @@ typedef int bf_work_fn(void *arg, struct bf_shift *shift);
  * Else n children, each of which is stopped by SIGTERM when the supervisor is,
  * or dies: in each child, too, this returns what work returned. Of several, one
  * that fails is started again after 100 ms, doubling to 10 s while it keeps
- * failing at once. Returns 0 when all ended with 0, else the code of the first
- * that did not.
+ * failing at once; one that returns BF_WORK_WRONG stops all. Returns 0 when all
+ * ended with 0, else the code of the first that did not.
  */
 int bf_supervise(unsigned int n, bf_work_fn *work, void *arg);
 

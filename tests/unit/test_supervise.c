@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -201,6 +202,81 @@ static void one_that_dies_is_replaced_in_silence(void **state)
     close_job(&job);
 }
 
+/* ---- what cannot be helped ---- */
+
+#define PROCESSES 3
+
+/* Shared by all processes of one test. */
+struct script {
+    int codes[8]; /* of the starts, in turn; -1: stays until it is ended */
+    unsigned int started;
+};
+
+static int play(void *arg, struct bf_shift *shift)
+{
+    struct script *script = arg;
+    unsigned int turn =
+        __atomic_fetch_add(&script->started, 1, __ATOMIC_SEQ_CST);
+
+    (void)shift;
+    if (turn < bf_countof(script->codes) && script->codes[turn] >= 0)
+        return script->codes[turn];
+    await_end();
+    return 0;
+}
+
+static struct script *script_new(void)
+{
+    struct script *script = mmap(NULL, sizeof(*script), PROT_READ | PROT_WRITE,
+                                 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+    assert_true(script != MAP_FAILED);
+    for (size_t i = 0; i < bf_countof(script->codes); i++)
+        script->codes[i] = -1;
+    return script;
+}
+
+/* It is not started again, and the others are told to go. */
+static void one_that_is_wrong_stops_all(void **state)
+{
+    struct script *script = script_new();
+
+    (void)state;
+    script->codes[1] = BF_WORK_WRONG;
+    assert_int_equal(code_of(supervise(PROCESSES, play, script)),
+                     BF_WORK_WRONG);
+    assert_in_range(script->started, 2, PROCESSES);
+    munmap(script, sizeof(*script));
+}
+
+static void all_of_them_are_wrong(void **state)
+{
+    struct script *script = script_new();
+
+    (void)state;
+    for (int i = 0; i < PROCESSES; i++)
+        script->codes[i] = BF_WORK_WRONG;
+    assert_int_equal(code_of(supervise(PROCESSES, play, script)),
+                     BF_WORK_WRONG);
+    assert_in_range(script->started, 1, PROCESSES);
+    munmap(script, sizeof(*script));
+}
+
+/* Of any other code it may come back: one start more for each. */
+static void one_that_fails_is_started_again(void **state)
+{
+    struct script *script = script_new();
+
+    (void)state;
+    script->codes[0] = 1;
+    script->codes[PROCESSES] = 1;
+    script->codes[PROCESSES + 1] = BF_WORK_WRONG;
+    assert_int_equal(code_of(supervise(PROCESSES, play, script)),
+                     BF_WORK_WRONG);
+    assert_int_equal(script->started, PROCESSES + 2);
+    munmap(script, sizeof(*script));
+}
+
 /* ---- as pid 1 ---- */
 
 /* An orphan of a child of ours ends: pid 1 has to reap it. */
@@ -259,6 +335,9 @@ int main(void)
         cmocka_unit_test(one_tells_for_itself),
         cmocka_unit_test(several_are_up_when_all_are),
         cmocka_unit_test(one_that_dies_is_replaced_in_silence),
+        cmocka_unit_test(one_that_is_wrong_stops_all),
+        cmocka_unit_test(all_of_them_are_wrong),
+        cmocka_unit_test(one_that_fails_is_started_again),
         cmocka_unit_test(the_first_process_reaps_orphans),
     };
 
