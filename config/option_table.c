@@ -331,6 +331,15 @@ const struct bf_option bf_options[] = {
      .value = "false",
      .help = "Answer requests that carry no API key. Only behind something "
              "that authenticates, or on loopback."},
+    {STRING(dispatcher.tls_cert), .name = "dispatcher.tls_cert", .programs = D,
+     .value = "",
+     .help = "PEM file with the certificate and those above it; with it, the "
+             "HTTP API speaks TLS 1.2 or 1.3 only. Read at start. Empty is "
+             "HTTP."},
+    {STRING(dispatcher.tls_key), .name = "dispatcher.tls_key", .programs = D,
+     .value = "",
+     .help = "PEM file with the certificate's private key; only its owner may "
+             "read it."},
     {STRING(dispatcher.api_keys), .name = "dispatcher.api_keys",
      .programs = D | C, .computed = "<keys.dir>/api_keys", .form = &text_form,
      .help = "File of API keys, as hashes, that blockfleet apikeys writes; "
@@ -358,6 +367,10 @@ const struct bf_option bf_options[] = {
     {STRING(dispatcher.url), .name = "dispatcher.url", .programs = C,
      .value = "http://127.0.0.1:8080", .form = &url_form,
      .help = "Where the command line finds the dispatcher."},
+    {STRING(dispatcher.ca_file), .name = "dispatcher.ca_file", .programs = C,
+     .value = "",
+     .help = "PEM file with the certificates that an https:// dispatcher is "
+             "trusted by; empty is the system's."},
     {STRING(dispatcher.key_file), .name = "dispatcher.key_file", .programs = C,
      .value = "",
      .help = "File with the API key that the command line shows the "

@@ -351,6 +351,10 @@ static int check_pairs(const struct bf_settings *settings, unsigned program,
              settings->worker.backend == BF_BACKEND_HTTP &&
              settings->http.url[0] == '\0',
          "http.url", "set when worker.backend is http"},
+        {(program & BF_PROGRAM_DISPATCHER) &&
+             !settings->dispatcher.tls_cert[0] !=
+                 !settings->dispatcher.tls_key[0],
+         "dispatcher.tls_key", "set if and only if dispatcher.tls_cert is"},
     };
 
     for (size_t i = 0; i < bf_countof(rules); i++) {

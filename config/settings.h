@@ -133,6 +133,9 @@ struct bf_settings {
         uint64_t block_bytes;
         bool anonymous;
         char *api_keys; /* path */
+        char *tls_cert; /* path, or "" */
+        char *tls_key;  /* path, or "" */
+        char *ca_file;  /* path, or ""; of the command line */
         char *key_file; /* of the command line's own key; or "" */
         uint64_t max_body_bytes;
         uint64_t max_upload_bytes;

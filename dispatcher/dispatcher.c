@@ -219,6 +219,11 @@ static int check_reach(const struct bf_dispatcher *d, struct bf_err *err)
         bf_log_warn("open_door", bf_kv_str("listen", listen),
                     bf_kv_str("why", "dispatcher.anonymous is true: whoever "
                                      "reaches this may submit code"));
+    if (!d->settings->dispatcher.tls_cert[0])
+        bf_log_warn("no_tls", bf_kv_str("listen", listen),
+                    bf_kv_str("why", "keys and jobs cross the network in the "
+                                     "clear, unless something in front has "
+                                     "TLS: dispatcher.tls_cert"));
     return 0;
 }
 
@@ -242,11 +247,14 @@ static int write_port_file(const struct bf_dispatcher *d, struct bf_err *err)
 
 static int open_http(struct bf_dispatcher *d, struct bf_err *err)
 {
+    const char *cert = d->settings->dispatcher.tls_cert;
     const struct bf_http_conf conf = {
         .listen = d->settings->dispatcher.listen,
         .max_connections = CONNECTIONS,
         .timeout_s = CONNECTION_IDLE_S,
         .max_body_bytes = d->settings->dispatcher.max_body_bytes,
+        .tls_cert = cert[0] ? cert : NULL,
+        .tls_key = d->settings->dispatcher.tls_key,
         .ops = bf_api_http_ops(),
         .arg = d->api,
     };
@@ -366,7 +374,8 @@ int bf_dispatcher_run(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
 
     if (watch(d, stop_fd, err))
         return -1;
-    bf_log_info("listening", bf_kv_str("address", bf_http_address(d->http)));
+    bf_log_info("listening", bf_kv_str("address", bf_http_address(d->http)),
+                bf_kv_bool("tls", d->settings->dispatcher.tls_cert[0] != 0));
     tell(BF_NOTIFY_READY);
     while (!d->stopping && !broken) {
         turn(d, 1000);

@@ -1,18 +1,15 @@
 #include "dispatcher/http.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <microhttpd.h>
 
+#include "config/secret.h"
+#include "dispatcher/listen.h"
 #include "dispatcher/problem.h"
 
 #define REQUEST_MAGIC 0x4e90573aU
-#define BACKLOG 512
 #define HEADER_BYTES (64U << 10) /* of memory per connection */
 
 /*
@@ -30,9 +27,11 @@ struct bf_http {
     int epoll_fd; /* libmicrohttpd's */
     size_t max_body_bytes;
     size_t active;
-    bool loopback;
-    char address[NI_MAXHOST + NI_MAXSERV + 8]; /* [host]:port */
-    struct bf_request *first;                  /* all that are not gone */
+    struct bf_listener listener;
+    struct bf_secret *tls_key; /* NULL: without TLS */
+    struct bf_buf tls_cert;
+    struct bf_request *first; /* all that are not gone */
+    char said[160];           /* what libmicrohttpd complained of first */
 };
 
 struct bf_request {
@@ -428,119 +427,108 @@ static void on_completed(void *cls, struct MHD_Connection *connection,
 
 /* ---- the daemon -----------------------------------------------------------*/
 
-static int bad_listen(const char *listen, const char *why, struct bf_err *err)
+#define TLS_ORIGIN "tls"
+/* GnuTLS' own defaults would still take TLS 1.0. */
+#define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
+
+static int read_cert(const char *path, struct bf_buf *ret, struct bf_err *err)
 {
-    return bf_err_set(err, BF_ERR_FATAL, "listen", "dispatcher.listen = %s: %s",
-                      listen, why);
-}
+    bf_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = 1;
 
-/* "[::1]:80" and "localhost:80" into two strings. */
-static int split_listen(const char *listen, char *host, char *port, size_t size)
-{
-    const char *colon = strrchr(listen, ':');
-    size_t len = colon ? (size_t)(colon - listen) : 0;
-    bool bracket = len > 1 && listen[0] == '[' && listen[len - 1] == ']';
-
-    if (!colon || len >= size || strlen(colon + 1) >= size)
-        return -1;
-    snprintf(host, size, "%.*s", (int)(bracket ? len - 2 : len),
-             bracket ? listen + 1 : listen);
-    snprintf(port, size, "%s", colon + 1);
-    return 0;
-}
-
-static bool is_loopback(const struct sockaddr *address)
-{
-    if (address->sa_family == AF_INET) {
-        struct sockaddr_in in;
-
-        memcpy(&in, address, sizeof(in));
-        return (ntohl(in.sin_addr.s_addr) >> 24) == 127;
+    while (fd >= 0 && n > 0) {
+        if (bf_buf_reserve(ret, 4096, err))
+            return bf_err_prefix(err, "dispatcher.tls_cert");
+        n = read(fd, ret->data + ret->len, 4096);
+        ret->len += n > 0 ? (size_t)n : 0;
     }
-    if (address->sa_family == AF_INET6) {
-        struct sockaddr_in6 in6;
+    if (fd < 0 || n < 0)
+        return bf_err_set(err, BF_ERR_FATAL, "tls",
+                          "dispatcher.tls_cert: cannot read %.120s (errno %d)",
+                          path, errno);
+    return bf_buf_adds(ret, "", err);
+}
 
-        memcpy(&in6, address, sizeof(in6));
-        return IN6_IS_ADDR_LOOPBACK(&in6.sin6_addr);
+static int read_tls(struct bf_http *http, const struct bf_http_conf *conf,
+                    struct bf_err *err)
+{
+    if (!conf->tls_cert)
+        return 0;
+    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        return bf_err_set(err, BF_ERR_FATAL, "tls",
+                          "dispatcher.tls_cert: this libmicrohttpd was built "
+                          "without TLS");
+    http->tls_key = bf_secret_from_file(conf->tls_key, TLS_ORIGIN, err);
+    if (!http->tls_key)
+        return bf_err_prefix(err, "dispatcher.tls_key");
+    return read_cert(conf->tls_cert, &http->tls_cert, err);
+}
+
+__attribute__((format(printf, 2, 0))) static void
+on_complaint(void *cls, const char *format, va_list ap)
+{
+    struct bf_http *http = cls;
+
+    if (http->said[0]) /* the first one tells most */
+        return;
+    vsnprintf(http->said, sizeof(http->said), format, ap);
+    http->said[strcspn(http->said, "\r\n")] = '\0';
+}
+
+#define MAX_ITEMS 16
+struct items {
+    struct MHD_OptionItem list[MAX_ITEMS];
+    size_t count;
+};
+
+static void add_item(struct items *items, enum MHD_OPTION option,
+                     intptr_t value, const void *ptr)
+{
+    bf_assert(items->count < MAX_ITEMS);
+    items->list[items->count++] =
+        (struct MHD_OptionItem){option, value, (void *)(uintptr_t)ptr};
+}
+
+static void make_items(struct bf_http *http, const struct bf_http_conf *conf,
+                       struct items *items)
+{
+    add_item(items, MHD_OPTION_LISTEN_SOCKET, http->listener.fd, NULL);
+    add_item(items, MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, http);
+    add_item(items, MHD_OPTION_CONNECTION_LIMIT, conf->max_connections, NULL);
+    add_item(items, MHD_OPTION_CONNECTION_TIMEOUT, conf->timeout_s, NULL);
+    add_item(items, MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADER_BYTES, NULL);
+    if (http->tls_key) {
+        add_item(items, MHD_OPTION_HTTPS_MEM_KEY, 0,
+                 bf_secret_reveal(http->tls_key, TLS_ORIGIN).ptr);
+        add_item(items, MHD_OPTION_HTTPS_MEM_CERT, 0, http->tls_cert.data);
+        add_item(items, MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES);
     }
-    return false;
-}
-
-static int listen_on(const struct addrinfo *info)
-{
-    bf_autoclose int fd =
-        socket(info->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    int on = 1;
-
-    if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
-        bind(fd, info->ai_addr, info->ai_addrlen) || listen(fd, BACKLOG))
-        return -1;
-    return bf_take_fd(fd);
-}
-
-static int note_address(struct bf_http *http, int fd)
-{
-    struct sockaddr_storage address = {0};
-    socklen_t len = sizeof(address);
-    char host[NI_MAXHOST], port[NI_MAXSERV];
-    bool v6;
-
-    if (getsockname(fd, (struct sockaddr *)&address, &len) ||
-        getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port,
-                    sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
-        return -1;
-    v6 = address.ss_family == AF_INET6;
-    http->loopback = is_loopback((struct sockaddr *)&address);
-    snprintf(http->address, sizeof(http->address), "%s%s%s:%s", v6 ? "[" : "",
-             host, v6 ? "]" : "", port);
-    return 0;
-}
-
-static int open_socket(struct bf_http *http, const char *listen,
-                       struct bf_err *err)
-{
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
-                             .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
-    struct addrinfo *found = NULL;
-    char host[NI_MAXHOST], port[NI_MAXHOST];
-    bf_autoclose int fd = -1;
-    int rc;
-
-    if (split_listen(listen, host, port, sizeof(host)))
-        return bad_listen(listen, "must be host:port", err);
-    rc = getaddrinfo(host, port, &hints, &found);
-    if (rc != 0)
-        return bad_listen(listen, gai_strerror(rc), err);
-    fd = listen_on(found);
-    rc = errno;
-    freeaddrinfo(found);
-    if (fd < 0 || note_address(http, fd)) {
-        char why[128];
-
-        return bad_listen(listen, strerror_r(rc, why, sizeof(why)), err);
-    }
-    return bf_take_fd(fd);
+    add_item(items, MHD_OPTION_END, 0, NULL);
 }
 
 static int start_daemon(struct bf_http *http, const struct bf_http_conf *conf,
-                        int fd, struct bf_err *err)
+                        struct bf_err *err)
 {
+    unsigned flags =
+        MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
     const union MHD_DaemonInfo *info;
+    struct items items = {.count = 0};
 
-    http->daemon =
-        MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME, 0, NULL,
-                         NULL, on_access, http, MHD_OPTION_LISTEN_SOCKET,
-                         (MHD_socket)fd, MHD_OPTION_NOTIFY_COMPLETED,
-                         on_completed, http, MHD_OPTION_CONNECTION_LIMIT,
-                         conf->max_connections, MHD_OPTION_CONNECTION_TIMEOUT,
-                         conf->timeout_s, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-                         (size_t)HEADER_BYTES, MHD_OPTION_END);
+    make_items(http, conf, &items);
+    http->daemon = MHD_start_daemon(
+        flags | (http->tls_key ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access,
+        http, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, http, MHD_OPTION_ARRAY,
+        items.list, MHD_OPTION_END);
     info = http->daemon
                ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)
                : NULL;
     if (!info)
         return bf_err_set(err, BF_ERR_FATAL, "http",
-                          "libmicrohttpd does not start");
+                          "libmicrohttpd does not start: %s%s", http->said,
+                          http->tls_key ? " Are dispatcher.tls_cert and "
+                                          "dispatcher.tls_key a certificate "
+                                          "and its key in PEM?"
+                                        : "");
     http->epoll_fd = info->epoll_fd;
     return 0;
 }
@@ -548,7 +536,6 @@ static int start_daemon(struct bf_http *http, const struct bf_http_conf *conf,
 struct bf_http *bf_http_new(const struct bf_http_conf *conf, struct bf_err *err)
 {
     bf_autohttp struct bf_http *http = calloc(1, sizeof(*http));
-    bf_autoclose int fd = -1;
 
     if (!http) {
         bf_err_oom(err);
@@ -557,10 +544,14 @@ struct bf_http *bf_http_new(const struct bf_http_conf *conf, struct bf_err *err)
     http->ops = *conf->ops;
     http->arg = conf->arg;
     http->max_body_bytes = conf->max_body_bytes;
-    fd = open_socket(http, conf->listen, err);
-    if (fd < 0 || start_daemon(http, conf, fd, err))
+    http->tls_cert = (struct bf_buf)BF_BUF_INIT(1U << 20);
+    if (read_tls(http, conf, err) ||
+        bf_listen(conf->listen, &http->listener, err))
         return NULL;
-    bf_take_fd(fd); /* the daemon's now */
+    if (start_daemon(http, conf, err)) {
+        close(http->listener.fd);
+        return NULL;
+    }
     return bf_take(http);
 }
 
@@ -574,17 +565,19 @@ void bf_http_free(struct bf_http *http)
     if (http->daemon)
         MHD_stop_daemon(http->daemon);
     bf_assert(!http->first);
+    bf_secret_free(http->tls_key);
+    bf_buf_release(&http->tls_cert);
     free(http);
 }
 
 const char *bf_http_address(const struct bf_http *http)
 {
-    return http->address;
+    return http->listener.address;
 }
 
 bool bf_http_is_loopback(const struct bf_http *http)
 {
-    return http->loopback;
+    return http->listener.loopback;
 }
 
 int bf_http_fd(const struct bf_http *http)

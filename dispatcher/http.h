@@ -38,6 +38,7 @@ struct bf_http_conf {
     unsigned max_connections;
     unsigned timeout_s;    /* of a connection on which nothing moves */
     size_t max_body_bytes; /* more is discarded and answered with 413 */
+    const char *tls_cert, *tls_key; /* PEM files; NULL: HTTP without TLS */
     const struct bf_http_ops *ops;
     void *arg;
 };

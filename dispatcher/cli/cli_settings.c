@@ -92,8 +92,13 @@ struct bf_client *bf_cli_client(struct bf_cli *cli, struct bf_err *err)
 {
     const char *url = cli->settings->dispatcher.url;
     bf_autosecret struct bf_secret *key = NULL;
+    struct bf_client *client;
 
     if (api_key(cli->settings, &key, err))
         return NULL;
-    return bf_client_new(url, key ? bf_secret_reveal(key, url).ptr : NULL, err);
+    client =
+        bf_client_new(url, key ? bf_secret_reveal(key, url).ptr : NULL, err);
+    if (client)
+        bf_client_trust(client, cli->settings->dispatcher.ca_file);
+    return client;
 }

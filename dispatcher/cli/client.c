@@ -14,8 +14,10 @@
 
 struct bf_client {
     CURL *easy;
-    char *base; /* no slash at its end */
+    char why[CURL_ERROR_SIZE]; /* of the last transfer */
+    char *base;                /* no slash at its end */
     char *token;
+    const char *ca_file; /* borrowed; "": the system's */
 };
 
 /* What the callbacks of one transfer need. */
@@ -42,6 +44,7 @@ struct bf_client *bf_client_new(const char *base, const char *token,
     client = calloc(1, sizeof(*client));
     if (client) {
         client->easy = curl_easy_init();
+        client->ca_file = "";
         client->base = strdup(base);
         client->token = token ? strdup(token) : NULL;
     }
@@ -53,6 +56,11 @@ struct bf_client *bf_client_new(const char *base, const char *token,
     while (len > 8 && client->base[len - 1] == '/')
         client->base[--len] = '\0';
     return bf_take(client);
+}
+
+void bf_client_trust(struct bf_client *client, const char *ca_file)
+{
+    client->ca_file = ca_file;
 }
 
 void bf_client_free(struct bf_client *client)
@@ -174,7 +182,8 @@ static int make_headers(struct bf_client *client,
     return 0;
 }
 
-static void set_options(struct transfer *transfer, const char *url,
+static void set_options(struct transfer *transfer,
+                        const struct bf_client *client, const char *url,
                         struct curl_slist *headers)
 {
     const struct bf_client_request *request = transfer->request;
@@ -193,6 +202,8 @@ static void set_options(struct transfer *transfer, const char *url,
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
     curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
     curl_easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+    if (client->ca_file[0])
+        curl_easy_setopt(easy, CURLOPT_CAINFO, client->ca_file);
     if (request->body.ptr) {
         curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE,
                          (curl_off_t)request->body.len);
@@ -218,15 +229,18 @@ static int exchange(struct bf_client *client,
     if (bf_buf_addf(&url, err, "%s%s", client->base, request->path) ||
         make_headers(client, request, &headers, err))
         return -1;
-    set_options(&transfer, url.data, headers);
+    set_options(&transfer, client, url.data, headers);
+    client->why[0] = '\0';
+    curl_easy_setopt(client->easy, CURLOPT_ERRORBUFFER, client->why);
     code = curl_easy_perform(client->easy);
     if (transfer.err.kind != BF_ERR_NONE) {
         *err = transfer.err;
         return -1;
     }
     if (code != CURLE_OK)
-        return bf_err_set(err, BF_ERR_RETRY, "unreachable", "%s: %s",
-                          client->base, curl_easy_strerror(code));
+        return bf_err_set(
+            err, BF_ERR_RETRY, "unreachable", "%s: %s", client->base,
+            client->why[0] ? client->why : curl_easy_strerror(code));
     curl_easy_getinfo(client->easy, CURLINFO_RESPONSE_CODE, &status);
     reply->status = (unsigned)status;
     return 0;

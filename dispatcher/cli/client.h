@@ -24,6 +24,9 @@ void bf_client_free(struct bf_client *client);
 BF_DEFINE_CLEANUP(bf_client_freep_, struct bf_client *, bf_client_free)
 #define bf_autoclient bf_cleanup(bf_client_freep_)
 
+/* Trust an https:// base by this PEM file, borrowed; "" is the system's. */
+void bf_client_trust(struct bf_client *client, const char *ca_file);
+
 /* Everything is borrowed; NULL for what a request does not have. */
 struct bf_client_request {
     const char *method;

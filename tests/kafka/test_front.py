@@ -1,14 +1,22 @@
 """The dispatcher's front door: keys, for people who have none and too many."""
 
+import datetime
+import http.client
+import ipaddress
 import json
 import os
+import ssl
 import subprocess
 import tempfile
 import unittest
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from dispatching import BIN, Answer, Dispatcher, Keys, job, make_topics
 from harness import Cluster, Procs, wait_until
 
@@ -186,6 +194,108 @@ class KeysTest(Front):
         ).start(ready=False)
         assert world.proc is not None
         self.assertEqual(world.proc.stop(), 0, world.proc.tail())
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """Of 127.0.0.1, signed by itself, for an hour."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "blockfleet test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    cert_file, key_file = folder / "tls.crt", folder / "tls.key"
+    cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    key_file.touch(mode=0o600)
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return cert_file, key_file
+
+
+class DoorTest(Front):
+    def test_tls(self) -> None:
+        cert, key = make_certificate(self.folder)
+        dispatcher = self.dispatcher_with(
+            "tls", dispatcher__tls_cert=str(cert), dispatcher__tls_key=str(key)
+        ).start(ready=False)
+        host, port = dispatcher.address.rsplit(":", 1)
+        context = ssl.create_default_context(cafile=str(cert))
+
+        def request(method: str, path: str, body: bytes | None = None) -> Answer:
+            connection = http.client.HTTPSConnection(
+                host, int(port), timeout=60, context=context
+            )
+            try:
+                connection.request(method, path, body)
+                answer = connection.getresponse()
+                return Answer(answer.status, dict(answer.getheaders()), answer.read())
+            finally:
+                connection.close()
+
+        wait_until(lambda: request("GET", "/readyz").status == 200, 30, "readiness")
+        big = b'{"blob":"' + b"x" * (10 << 20) + b'"}'
+        answer = request("POST", "/v1/jobs", job("tls", big, id="t1"))
+        self.assertEqual(answer.status, 202, answer.body)
+        self.assertEqual(request("GET", "/v1/jobs/t1?workspace=tls").status, 200)
+
+        # Old TLS and no TLS get nothing.
+        with self.assertRaises((OSError, http.client.HTTPException)):
+            dispatcher.get("/healthz")
+        old = ssl.create_default_context(cafile=str(cert))
+        old.set_ciphers("ALL:@SECLEVEL=0")
+        with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+            old.minimum_version = old.maximum_version = ssl.TLSVersion.TLSv1_1
+        with self.assertRaises(OSError):
+            connection = http.client.HTTPSConnection(
+                host, int(port), timeout=60, context=old
+            )
+            connection.request("GET", "/healthz")
+
+        ask = ("status", f"--dispatcher.url=https://{dispatcher.address}")
+        ask += ("-w", "tls", "t1")
+        trusting = self.cli(*ask, f"--dispatcher.ca_file={cert}")
+        self.assertEqual(trusting.returncode, 0, trusting.stderr)
+        wary = self.cli(*ask)
+        self.assertEqual(wary.returncode, 3, wary.stderr)
+        self.assertIn("certificate", wary.stderr)
+
+    def test_tls_that_cannot_be_is_told_at_start(self) -> None:
+        cert, key = make_certificate(self.folder)
+        other = self.folder / "other.key"
+        other.touch(mode=0o600)
+        other.write_text("nonsense")
+        cases = [
+            ({"dispatcher__tls_cert": str(cert)}, "if and only if"),
+            (
+                {"dispatcher__tls_cert": "nowhere", "dispatcher__tls_key": str(key)},
+                "cannot read nowhere",
+            ),
+            (
+                {"dispatcher__tls_cert": str(cert), "dispatcher__tls_key": str(other)},
+                "a certificate and its key",
+            ),
+        ]
+        for options, words in cases:
+            dispatcher = self.dispatcher_with("no-tls", **options)
+            with self.assertRaises((AssertionError, TimeoutError)):
+                dispatcher.start(ready=False)
+            assert dispatcher.proc is not None
+            self.assertNotEqual(dispatcher.proc.wait(20), 0)
+            self.assertIn(words, dispatcher.proc.log_text())
 
 
 if __name__ == "__main__":
