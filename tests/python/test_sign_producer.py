@@ -5,8 +5,8 @@ import unittest
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-WIRE = ROOT / "tests" / "wire"
-sys.path.insert(0, str(WIRE))
+CLIENTS = ROOT / "dispatcher" / "clients"
+sys.path[:0] = [str(ROOT / "tests" / "wire"), str(CLIENTS)]
 
 import bfwire as w  # noqa: E402
 import sign_producer  # noqa: E402
@@ -70,7 +70,7 @@ class SignProducer(unittest.TestCase):
                 self.trusted("acme").validate_record(rec)
 
     def test_it_stands_alone_and_is_short(self) -> None:
-        text = (WIRE / "sign_producer.py").read_text()
+        text = (CLIENTS / "sign_producer.py").read_text()
         self.assertLessEqual(len(text.splitlines()), 60)
         self.assertNotIn("bfwire", text)
 
