@@ -150,6 +150,10 @@ static const struct bf_flag usage_export_flags[] = {
     {"output", 'o', false, "FILE", "instead of stdout; appears when whole"},
 };
 
+static const struct bf_flag usage_reconcile_flags[] = {
+    SINCE,
+};
+
 static const struct bf_flag verify_flags[] = {
     SINCE,
     {"file", 0, false, "FILE", "lines of 'usage export'; - is stdin"},
@@ -407,6 +411,19 @@ static const struct bf_command commands[] = {
         .options = FLAGS(usage_export_flags),
         .exits = UNREACHABLE | REFUSED,
         .run = bf_cmd_usage_export,
+    },
+    {
+        .name = "usage reconcile",
+        .summary = "compare what ended with what was metered",
+        .help =
+            "Reads results and usage from Kafka. Every result that names a\n"
+            "usage row must have it, every run's row a result, no job two\n"
+            "results; exits with 5 when that is not so. COPIES counts rows\n"
+            "with their repetitions, LOST the runs that nobody knows the end\n"
+            "of, which are not billed. Corrections are left out.",
+        .options = FLAGS(usage_reconcile_flags),
+        .exits = UNREACHABLE | REFUSED | BF_EXIT_BIT(BF_EXIT_UNHEALTHY),
+        .run = bf_cmd_usage_reconcile,
     },
     {
         .name = "verify",

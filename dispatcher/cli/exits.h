@@ -11,7 +11,7 @@
     X(UNREACHABLE, 3, "the dispatcher or the brokers do not answer")           \
     X(REFUSED, 4,                                                              \
       "refused: by the dispatcher, a broker or a rule of the fleet")           \
-    X(UNHEALTHY, 5, "doctor or verify found a fault")                          \
+    X(UNHEALTHY, 5, "a check has found a fault")                               \
     X(PENDING, 6, "the time given for waiting is over; jobs go on")            \
     X(LOCAL, 7, "a file, a key or memory on this machine failed us")
 

@@ -1,15 +1,18 @@
-"""Commands that read the topics themselves: deadletter, usage export, verify."""
+"""Commands that read the topics themselves: deadletter, usage, verify."""
 
 import json
 import subprocess
 import tempfile
 import unittest
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from fleet import BIN, Fleet, bfwire
+from confluent_kafka.admin import AdminClient, NewTopic
+from fleet import BIN, TOPICS, Fleet, bfwire
 from harness import Cluster
 from oracle import Oracle
+from world import World
 
 SHARDS = 4
 GOOD = 20
@@ -133,6 +136,43 @@ class RecordsTest(unittest.TestCase):
         lines = [json.loads(line) for line in text.splitlines()]
         self.assertEqual({line["key"] for line in lines}, {"rows"})
         self.assertEqual(len(lines), GOOD // 2)
+
+    # ---- the books ----------------------------------------------------------
+
+    def test_the_books_agree(self) -> None:
+        told = self.json("usage", "reconcile")
+        self.assertEqual((told["faults"], told["not_compared"]), ([], 0))
+        rows = {row["workspace"]: row for row in told["workspaces"]}
+        self.assertEqual(rows["rows"]["results"], GOOD // 2)
+        self.assertEqual(rows["rows"]["billable"], GOOD // 2)
+        want = sum(
+            Decimal(json.loads(rec.value)["duration_seconds"])
+            for rec in self.evidence.of("usage")
+            if rec.text("bf_workspace") == "rows"
+        )
+        self.assertEqual(Decimal(rows["rows"]["seconds"]), want)
+        self.assertIn("BILLABLE", self.blockfleet("usage", "reconcile"))
+
+    def test_what_is_missing_in_the_books_is_found(self) -> None:
+        """A fleet whose usage lacks a row, and has one of nobody's."""
+        world = World()
+        gone = world.evidence.records["usage"].pop(0)
+        results = world.evidence.records["results"]
+        lost = next(rec for rec in reversed(results) if rec.text("bf_usage_id"))
+        results.remove(lost)
+        admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap})
+        topics = [NewTopic(f"other.{name}", 12) for name in TOPICS]
+        for future in admin.create_topics(topics).values():
+            future.result(30)
+        for name in ("results", "usage"):
+            for rec in world.evidence.records[name]:
+                rec.topic = f"other.{name}"
+            self.fleet.produce(None, world.evidence.records[name])
+        told = self.json("usage", "reconcile", "--topics.prefix=other.", status=5)
+        found = {(row["fault"], row["job"]) for row in told["faults"]}
+        self.assertIn(("no_row", gone.text("bf_job") + "/0"), found)
+        self.assertIn(("no_result", lost.text("bf_job") + "/0"), found)
+        self.assertEqual(len(found), 2)
 
 
 if __name__ == "__main__":
