@@ -158,7 +158,7 @@ class RecordsTest(unittest.TestCase):
         world = World()
         gone = world.evidence.records["usage"].pop(0)
         results = world.evidence.records["results"]
-        lost = next(rec for rec in reversed(results) if rec.text("bf_usage_id"))
+        lost = next(rec for rec in reversed(results) if rec.has("bf_usage_id"))
         results.remove(lost)
         admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap})
         topics = [NewTopic(f"other.{name}", 12) for name in TOPICS]
