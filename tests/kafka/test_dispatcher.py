@@ -173,7 +173,9 @@ class DispatcherTest(unittest.TestCase):
         self.assertEqual(self.dispatcher.get("/v1/nothing").status, 404)
         self.assertEqual(self.dispatcher.get("/").status, 404)
         answer = self.dispatcher.request("DELETE", "/v1/jobs")
-        self.assertEqual((answer.status, answer.headers["Allow"]), (405, "POST"))
+        self.assertEqual(
+            (answer.status, answer.headers["Allow"]), (405, "POST, GET, HEAD")
+        )
         answer = self.dispatcher.request("POST", "/healthz", b"x")
         self.assertEqual((answer.status, answer.headers["Allow"]), (405, "GET, HEAD"))
         self.assertEqual(self.dispatcher.get("/healthz").json(), {"alive": True})
