@@ -22,6 +22,7 @@ enum {
     HAS_ENDS = 16,
     HAS_UNTIL = 32,
     HAS_DEAD_LETTER = 64,
+    HAS_MAX_FAILURE = 128,
 };
 
 /* Which members may stand together. */
@@ -35,6 +36,7 @@ static const struct {
     {BF_CONTROL_CANCEL, HAS_ENDS | HAS_UNTIL},
     {BF_CONTROL_REPLAY, HAS_JOB | HAS_GENERATION | HAS_DEAD_LETTER},
     {BF_CONTROL_BATCH_OPEN, HAS_BATCH | HAS_UNTIL},
+    {BF_CONTROL_BATCH_OPEN, HAS_BATCH | HAS_UNTIL | HAS_MAX_FAILURE},
     {BF_CONTROL_BATCH_SEAL, HAS_BATCH | HAS_COUNT},
     {BF_CONTROL_PAUSE, HAS_UNTIL},
     {BF_CONTROL_PAUSE, 0},
@@ -77,7 +79,8 @@ static unsigned int control_members(const struct bf_control *control)
            (control->has_count ? HAS_COUNT : 0U) |
            (control->has_ends ? HAS_ENDS : 0U) |
            (control->until_ms > 0 ? HAS_UNTIL : 0U) |
-           (control->dead_letter.ptr ? HAS_DEAD_LETTER : 0U);
+           (control->dead_letter.ptr ? HAS_DEAD_LETTER : 0U) |
+           (control->has_max_failure ? HAS_MAX_FAILURE : 0U);
 }
 
 static int ends_check(const struct bf_control *control, struct bf_err *err)
@@ -110,6 +113,8 @@ static int control_check(const struct bf_control *control, struct bf_err *err)
         return control_bad(err, "job, batch or dead_letter is ill-formed");
     if (control->has_count && control->count < 0)
         return control_bad(err, "count is negative");
+    if (control->max_failure_ppm > BF_PPM)
+        return control_bad(err, "max_failure_ppm is over a million");
     for (size_t i = 0; i < bf_countof(control_forms); i++) {
         if (control_forms[i].kind == control->kind &&
             control_forms[i].members == members)
@@ -161,6 +166,8 @@ static int control_put_value(const struct bf_control *control,
         bf_json_time(&out, "until", control->until_ms);
     if (control->dead_letter.ptr)
         bf_json_text(&out, "dead_letter", control->dead_letter);
+    if (control->has_max_failure)
+        bf_json_int(&out, "max_failure_ppm", control->max_failure_ppm);
     bf_json_close(&out, '}');
     if (bf_json_done(&out))
         return -1;
@@ -285,6 +292,10 @@ static int control_read_value(struct bf_control *control, struct bf_err *err)
     control->has_count = control_has(control, "count");
     if (control->has_count)
         control->count = bf_json_get_int(&in, "count", 0, INT64_MAX);
+    control->has_max_failure = control_has(control, "max_failure_ppm");
+    if (control->has_max_failure)
+        control->max_failure_ppm =
+            (uint32_t)bf_json_get_int(&in, "max_failure_ppm", 0, BF_PPM);
     if (control_has(control, "ends"))
         ends_read(&in, control);
     return bf_json_end(&in);

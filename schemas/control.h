@@ -24,6 +24,8 @@ enum bf_control_kind {
 const char *bf_control_name(enum bf_control_kind kind);
 int bf_control_kind_parse(struct bf_slice name); /* -1: no such control */
 
+#define BF_PPM 1000000U /* all of them */
+
 /* Jobs of this lane and partition below end are meant. */
 struct bf_control_end {
     enum bf_lane lane;
@@ -49,6 +51,8 @@ struct bf_control {
     bool has_generation;
     int64_t count;
     bool has_count;
+    uint32_t max_failure_ppm; /* of a million jobs */
+    bool has_max_failure;
     const struct bf_control_end *ends; /* by lane, then by partition */
     size_t nends;
     bool has_ends;

@@ -45,7 +45,7 @@ static void test_there_and_back(void **state)
 
 static void test_members_that_do_not_go_together(void **state)
 {
-    struct bf_control bad[10];
+    struct bf_control bad[12];
 
     (void)state;
     for (size_t i = 0; i < bf_countof(bad); i++)
@@ -62,6 +62,14 @@ static void test_members_that_do_not_go_together(void **state)
         {BF_LANE_JOBS, 4, 0}, {BF_LANE_JOBS, 4, 0}, {BF_LANE_BATCH, 0, 0}};
     bad[9].ends = (const struct bf_control_end[]){
         {BF_LANE_BATCH, 4, 0}, {BF_LANE_JOBS, 5, 0}, {BF_LANE_JOBS, 6, 0}};
+    bad[10].has_max_failure = true;
+    bad[11] = (struct bf_control){.kind = BF_CONTROL_BATCH_OPEN,
+                                  .workspace = S("acme"),
+                                  .id = S("c"),
+                                  .batch = S("b"),
+                                  .until_ms = T0,
+                                  .max_failure_ppm = BF_PPM + 1,
+                                  .has_max_failure = true};
     for (size_t i = 0; i < bf_countof(bad); i++) {
         bf_autorecord struct bf_record rec;
         struct bf_err err = {0};

@@ -358,6 +358,8 @@ static json_t *op_control_build(const json_t *in, struct bf_record *arena,
         .has_generation = golden_get(doc, "generation"),
         .count = golden_int(doc, "count"),
         .has_count = golden_get(doc, "count"),
+        .max_failure_ppm = (uint32_t)golden_int(doc, "max_failure_ppm"),
+        .has_max_failure = golden_get(doc, "max_failure_ppm"),
         .ends = ends,
         .has_ends = golden_get(doc, "ends"),
     };

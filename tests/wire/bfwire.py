@@ -1347,7 +1347,7 @@ CONTROLS = {
         {"ends", "until"},
     ),
     "replay": ({"job", "generation", "dead_letter"},),
-    "batch_open": ({"batch", "until"},),
+    "batch_open": ({"batch", "until"}, {"batch", "until", "max_failure_ppm"}),
     "batch_seal": ({"batch", "count"},),
     "pause": ({"until"}, set()),
     "resume": (set(),),
@@ -1367,6 +1367,7 @@ class Control:
     ends: dict[str, list[list[int]]] | None = None
     until_ms: int | None = None
     dead_letter: str | None = None
+    max_failure_ppm: int | None = None
 
 
 def control_build(control: Control, fleet: str, place: tuple[str, int]) -> Record:
@@ -1380,6 +1381,7 @@ def control_build(control: Control, fleet: str, place: tuple[str, int]) -> Recor
         "ends": control.ends,
         "until": None if until is None else rfc3339(until),
         "dead_letter": control.dead_letter,
+        "max_failure_ppm": control.max_failure_ppm,
     }
     value = {n: v for n, v in every.items() if v is not None}
     assert set(value) - {"v"} in CONTROLS[control.control]
@@ -1454,6 +1456,7 @@ def control_parse(rec: Record) -> Control:
         "ends": _ends_parse,
         "until": lambda v: un_rfc3339(v if isinstance(v, str) else "", bad),
         "dead_letter": lambda v: _word(v, HEX128, bad),
+        "max_failure_ppm": lambda v: _whole(v, 10**6, bad),
     }
     found = {n: parse[n](v) for n, v in value.items() if n != "v"}
     until = found.pop("until", None)

@@ -1524,6 +1524,9 @@ def controls() -> dict[str, w.Control]:
         "cancel on no shard": control("cancel", ends={}, until_ms=until),
         "replay": control("replay", job="job-1", generation=1, dead_letter="0f" * 16),
         "open a batch": control("batch_open", batch=LONGEST, until_ms=until),
+        "open a batch that may fail": control(
+            "batch_open", batch="clip", until_ms=until, max_failure_ppm=50_000
+        ),
         "seal a batch": control("batch_seal", batch="clip", count=300),
         "seal an empty batch": control("batch_seal", batch="clip", count=0),
         "pause": control("pause"),
@@ -1571,6 +1574,13 @@ CONTROL_EDITS: dict[str, list[dict[str, Json]]] = {
         {"v": "1"},
         {"v": True},
         {"x": 1},
+    ],
+    "open a batch that may fail": [
+        {"max_failure_ppm": -1},
+        {"max_failure_ppm": 10**6 + 1},
+        {"max_failure_ppm": "0"},
+        {"max_failure_ppm": 0.5},
+        {"max_failure_ppm": None},
     ],
     "cancel a generation": [{"generation": -1}, {"generation": 2**32}]
     + [{"generation": "0"}, {"generation": 0.5}, {"generation": None}],
