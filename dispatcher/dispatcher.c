@@ -13,6 +13,7 @@
 #include "dispatcher/api.h"
 #include "dispatcher/contexts.h"
 #include "dispatcher/loop.h"
+#include "dispatcher/source.h"
 
 #define STOP_MS 10000
 #define ALIVE_EVERY_MS 10000 /* to a service manager */
@@ -58,14 +59,14 @@ static rd_kafka_conf_t *producer_conf(void *arg, struct bf_err *err)
     return bf_kafka_conf_new(settings, &want, err);
 }
 
-/* Every partition of jobs, batch, state, results and usage at once. */
+/* Every partition of what the view is made of, at once. */
 static rd_kafka_conf_t *consumer_conf(void *arg, struct bf_err *err)
 {
     const struct bf_settings *settings = arg;
     struct bf_kafka_want want = {
         .role = BF_KAFKA_READER_COMMITTED,
         .queue_bytes = FEED_QUEUE_BYTES,
-        .partitions = 5 * (uint32_t)settings->topics.shards,
+        .partitions = BF_SOURCE_TOPICS * (uint32_t)settings->topics.shards,
     };
     uint64_t least =
         (uint64_t)want.partitions * 4 * BF_KAFKA_PARTITION_MIN_BYTES;
@@ -84,6 +85,7 @@ static int open_outbox(struct bf_dispatcher *d, struct bf_err *err)
         .topics = &d->topics,
         .fleet = d->settings->fleet,
         .signer = signer,
+        .control_signer = bf_keyring_signer(d->keys, BF_PURPOSE_CONTROL),
         .max_inflight_bytes = d->settings->dispatcher.inflight_bytes,
     };
 

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <time.h>
 
+#include "dispatcher/closed.h"
 #include "dispatcher/loop.h"
 #include "schemas/err.h"
 #include "schemas/hash.h"
@@ -31,6 +32,7 @@ struct bf_exchange {
     uint64_t applied;
     int waiters;
     struct keys ended;
+    struct bf_closed closed;
 };
 
 struct bf_exchange *bf_exchange_new(int wake_fd, struct bf_err *err)
@@ -70,6 +72,7 @@ void bf_exchange_free(struct bf_exchange *exchange)
         exchange->first = accepted->next;
         free(accepted);
     }
+    bf_closed_release(&exchange->closed);
     pthread_cond_destroy(&exchange->applied_more);
     pthread_mutex_destroy(&exchange->lock);
     free(exchange->noted);
@@ -265,6 +268,31 @@ size_t bf_exchange_ended(struct bf_exchange *exchange, uint64_t *ret,
     ended->all = false;
     leave(exchange);
     return count;
+}
+
+/* ---- batches --------------------------------------------------------------*/
+
+void bf_exchange_set_batch(struct bf_exchange *exchange, const char *workspace,
+                           const char *batch, const char *why, int64_t until_ms)
+{
+    uint64_t key = bf_exchange_key(workspace, batch);
+
+    enter(exchange);
+    bf_closed_set(&exchange->closed, key, why, until_ms);
+    leave(exchange);
+}
+
+const char *bf_exchange_batch_closed(struct bf_exchange *exchange,
+                                     const char *workspace, const char *batch,
+                                     int64_t now_ms)
+{
+    uint64_t key = bf_exchange_key(workspace, batch);
+    const char *why;
+
+    enter(exchange);
+    why = bf_closed_find(&exchange->closed, key, now_ms);
+    leave(exchange);
+    return why;
 }
 
 /* ---- state ----------------------------------------------------------------*/

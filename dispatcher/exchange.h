@@ -44,6 +44,21 @@ uint64_t bf_exchange_ticket(struct bf_exchange *exchange);
 void bf_exchange_wait(struct bf_exchange *exchange, uint64_t ticket,
                       int timeout_ms);
 
+/* ---- batches --------------------------------------------------------------*/
+
+/*
+ * The feed: why the batch takes no more jobs (a literal, or NULL), and from
+ * when on it will not.
+ */
+void bf_exchange_set_batch(struct bf_exchange *exchange, const char *workspace,
+                           const char *batch, const char *why,
+                           int64_t until_ms);
+
+/* Why no job may be added now, as far as is known here; NULL: one may. */
+const char *bf_exchange_batch_closed(struct bf_exchange *exchange,
+                                     const char *workspace, const char *batch,
+                                     int64_t now_ms);
+
 /* ---- loop: jobs whose end somebody waits for ------------------------------*/
 
 uint64_t bf_exchange_key(const char *workspace, const char *job);

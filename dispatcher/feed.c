@@ -207,6 +207,18 @@ static int apply_records(struct bf_feed *feed, rd_kafka_message_t *message,
     return rc;
 }
 
+/* What of a batch has to be known where jobs are taken. */
+static void tell_batch(void *arg, const char *workspace, const char *batch,
+                       const struct bf_batch *facts)
+{
+    struct bf_feed *feed = arg;
+
+    if (facts->opened || facts->sealed)
+        bf_exchange_set_batch(
+            feed->conf.exchange, workspace, batch, bf_batch_closed(facts),
+            facts->opened && !facts->sealed ? facts->until_ms : INT64_MAX);
+}
+
 static int save_positions(struct bf_feed *feed, struct bf_err *err)
 {
     for (size_t i = 0; i < BF_SOURCE_TOPICS; i++) {
@@ -232,7 +244,8 @@ static int write_both(struct bf_feed *feed, struct bf_accepted *accepted,
     /* Both lists are freed on the way, good or bad. */
     rc = apply_accepted(feed, accepted, rc, err);
     rc = apply_records(feed, message, topic, rc, err);
-    if (rc || save_positions(feed, err))
+    if (rc || save_positions(feed, err) ||
+        bf_view_batches(feed->view, false, tell_batch, feed, err))
         return -1;
     return bf_view_commit(feed->view, err);
 }
@@ -326,7 +339,9 @@ static int open_view(struct bf_feed *feed, struct bf_err *err)
              bf_topic_name(feed->conf.topics, BF_TOPIC_JOBS));
     rd_kafka_mem_free(feed->rk, cluster);
     feed->view = bf_view_open(feed->conf.view_path, identity, err);
-    return feed->view ? 0 : -1;
+    if (!feed->view)
+        return -1;
+    return bf_view_batches(feed->view, true, tell_batch, feed, err);
 }
 
 static int open_source(struct bf_feed *feed, struct bf_err *err)

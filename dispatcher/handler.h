@@ -38,6 +38,8 @@ typedef void bf_begin_fn(struct bf_api *api, struct bf_request *req,
                          const struct bf_path *path);
 
 bf_begin_fn bf_post_begin;
+bf_begin_fn bf_post_batch; /* POST /v1/batches */
+bf_begin_fn bf_post_seal;  /* POST /v1/batches/{batch}/seal */
 
 /* post_many.c: uploads that wait for room may go on. */
 void bf_post_resume(struct bf_api *api);

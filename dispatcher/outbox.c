@@ -20,8 +20,8 @@ struct bf_outbox {
     rd_kafka_t *rk; /* NULL: it broke, the next flush makes a new one */
     int fd;
     size_t inflight_bytes;
-    size_t inflight;             /* handed to librdkafka, not reported */
-    rd_kafka_topic_t *topics[2]; /* jobs, batch */
+    size_t inflight; /* handed to librdkafka, not reported */
+    rd_kafka_topic_t *topics[BF_LANES];
     struct bf_shipment *pending[BF_MAX_TREE];
     size_t npending;
 };
@@ -203,7 +203,11 @@ static void watch_queue(struct bf_outbox *outbox)
 /* Now, so that the first job does not wait for their leaders. */
 static int open_topics(struct bf_outbox *outbox, struct bf_err *err)
 {
-    static const enum bf_topic which[] = {BF_TOPIC_JOBS, BF_TOPIC_BATCH};
+    static const enum bf_topic which[BF_LANES] = {
+        [BF_LANE_JOBS] = BF_TOPIC_JOBS,
+        [BF_LANE_BATCH] = BF_TOPIC_BATCH,
+        [BF_LANE_CONTROL] = BF_TOPIC_CONTROL,
+    };
 
     for (size_t i = 0; i < bf_countof(which); i++) {
         outbox->topics[i] = rd_kafka_topic_new(
@@ -351,8 +355,7 @@ static rd_kafka_resp_err_t produce_one(struct bf_outbox *outbox,
 
     /* An explicit partition: with none, 2.0.2 frees headers twice (#4627). */
     rc = rd_kafka_producev(
-        outbox->rk,
-        RD_KAFKA_V_RKT(outbox->topics[shipment->lane == BF_LANE_BATCH]),
+        outbox->rk, RD_KAFKA_V_RKT(outbox->topics[shipment->lane]),
         RD_KAFKA_V_PARTITION(parcel->rec.partition),
         RD_KAFKA_V_KEY((void *)(uintptr_t)parcel->rec.key.ptr,
                        parcel->rec.key.len),
@@ -443,4 +446,57 @@ void bf_outbox_add(struct bf_outbox *outbox, struct bf_shipment *shipment,
     outbox->pending[outbox->npending++] = shipment;
     if (outbox->npending == BF_MAX_TREE)
         bf_outbox_flush(outbox);
+}
+
+/* ---- orders ---------------------------------------------------------------*/
+
+/* The record with its value as librdkafka wants to have it. */
+static int build_order(struct bf_outbox *outbox,
+                       const struct bf_control *control,
+                       const struct bf_placing *placing,
+                       struct bf_parcel *parcel, struct bf_err *err)
+{
+    struct bf_record *rec = &parcel->rec;
+
+    bf_record_init(rec, bf_topic_name(outbox->conf.topics, BF_TOPIC_CONTROL),
+                   bf_partition(control->workspace, (struct bf_slice){0},
+                                control->batch, placing->spread,
+                                placing->shards));
+    if (bf_control_build(control, outbox->conf.fleet, rec, err) ||
+        bf_sign_tree(outbox->conf.control_signer, control->at_ms, &rec, 1, err))
+        return -1;
+    parcel->inputs = malloc(rec->value.len);
+    if (!parcel->inputs)
+        return bf_err_oom(err);
+    memcpy(parcel->inputs, rec->value.ptr, rec->value.len);
+    return 0;
+}
+
+int bf_outbox_order(struct bf_outbox *outbox, const struct bf_control *control,
+                    const struct bf_placing *placing, bf_shipment_done_fn *done,
+                    void *arg, struct bf_problem *problem)
+{
+    bf_autoshipment struct bf_shipment *shipment = calloc(1, sizeof(*shipment));
+    struct bf_err err;
+
+    if (!outbox->conf.control_signer)
+        return bf_problem_set(problem, BF_PROBLEM_UNAVAILABLE, NULL,
+                              "this dispatcher has no private key of purpose "
+                              "control");
+    if (!shipment)
+        return out_of_memory(problem);
+    shipment->parcel = calloc(1, sizeof(*shipment->parcel));
+    if (!shipment->parcel)
+        return out_of_memory(problem);
+    if (build_order(outbox, control, placing, shipment->parcel, &err))
+        return bf_problem_err(problem, BF_PROBLEM_INTERNAL, NULL, &err);
+    shipment->outbox = outbox;
+    shipment->lane = BF_LANE_CONTROL;
+    shipment->bytes = OVERHEAD_BYTES;
+    shipment->offset = shipment->partition = -1;
+    shipment->done = done;
+    shipment->arg = arg;
+    outbox->inflight_bytes += shipment->bytes;
+    ship(outbox, bf_take(shipment));
+    return 0;
 }

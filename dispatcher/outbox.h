@@ -9,6 +9,7 @@
 
 #include "config/fleet_topics.h"
 #include "dispatcher/intake.h"
+#include "schemas/control.h"
 #include "schemas/sign.h"
 
 struct bf_outbox;
@@ -71,7 +72,8 @@ struct bf_outbox_conf {
     void *kafka_arg;
     const struct bf_topics *topics;
     const char *fleet;
-    const struct bf_signer *signer;
+    const struct bf_signer *signer;         /* of jobs */
+    const struct bf_signer *control_signer; /* NULL: no orders are given */
     size_t max_inflight_bytes;
 };
 
@@ -102,6 +104,17 @@ void bf_outbox_hold(struct bf_outbox *outbox, size_t was, size_t is);
  */
 void bf_outbox_add(struct bf_outbox *outbox, struct bf_shipment *shipment,
                    uint32_t shards, bf_shipment_done_fn *done, void *arg);
+
+/*
+ * An order about a batch, signed and produced now, reported like a job; the
+ * shipment has nothing of a job's. -1 with *problem set: done is not called.
+ */
+struct bf_placing {
+    uint32_t spread, shards;
+};
+int bf_outbox_order(struct bf_outbox *outbox, const struct bf_control *control,
+                    const struct bf_placing *placing, bf_shipment_done_fn *done,
+                    void *arg, struct bf_problem *problem);
 
 /* Sign and produce what was added since: once per turn of the loop. */
 void bf_outbox_flush(struct bf_outbox *outbox);

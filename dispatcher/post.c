@@ -88,13 +88,31 @@ static int check_workspace(void *arg, struct bf_slice workspace,
                          problem);
 }
 
+static int check_batch(const struct bf_post *post,
+                       const struct bf_shipment *shipment,
+                       struct bf_problem *problem)
+{
+    const char *why =
+        bf_exchange_batch_closed(post->api->conf.exchange, shipment->workspace,
+                                 shipment->batch, post->ctx.now_ms);
+
+    return why ? bf_problem_set(problem, BF_PROBLEM_BATCH, "batch", "batch: %s",
+                                why)
+               : 0;
+}
+
 struct bf_shipment *bf_post_read(struct bf_post *post, struct bf_slice text,
                                  struct bf_problem *problem)
 {
+    struct bf_shipment *shipment;
+
     post->ctx.now_ms = bf_now_ms();
     post->ctx.usual_workspace =
         bf_door_usual(post->api->conf.door, &post->caller);
-    return bf_shipment_new(text, &post->ctx, problem);
+    shipment = bf_shipment_new(text, &post->ctx, problem);
+    if (shipment && shipment->batch[0] && check_batch(post, shipment, problem))
+        bf_shipment_free(bf_take(shipment));
+    return shipment;
 }
 
 /* ---- the request ----------------------------------------------------------*/

@@ -19,6 +19,7 @@
     X(NOT_FOUND, "not_found", 404, "There is no such thing")                   \
     X(METHOD, "method_not_allowed", 405, "This resource has other methods")    \
     X(NO_RESULT, "no_result", 409, "The job has no result bytes")              \
+    X(BATCH, "batch", 409, "The batch does not allow it")                      \
     X(GONE, "gone", 410, "It is past its retention")                           \
     X(TOO_LARGE, "too_large", 413, "The request is too large")                 \
     X(MEDIA_TYPE, "media_type", 415, "Send JSON or NDJSON")                    \

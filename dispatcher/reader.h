@@ -8,6 +8,7 @@
 
 #include "dispatcher/problem.h"
 
+struct bf_batch;
 struct bf_reader_db;
 struct bf_topics;
 
@@ -36,6 +37,10 @@ int bf_reader_job(struct bf_reader_db *reader, const char *workspace,
 int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
                     const char *batch, struct bf_buf *out,
                     struct bf_problem *problem);
+/* 1: it is known; 0: not; -1. */
+int bf_reader_batch_facts(struct bf_reader_db *reader, const char *workspace,
+                          const char *batch, struct bf_batch *ret,
+                          struct bf_problem *problem);
 int bf_reader_usage(struct bf_reader_db *reader, const char *workspace,
                     struct bf_buf *out, struct bf_problem *problem);
 

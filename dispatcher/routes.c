@@ -20,7 +20,9 @@ static const struct bf_route routes[] = {
      BF_SCOPE_QUERY,
      {"batch", "cursor", "limit"},
      bf_get_page},
+    {"POST", "/v1/batches", BF_SCOPE_QUERY, {NULL}, bf_post_batch},
     {"GET", "/v1/batches/{batch}", BF_SCOPE_QUERY, {NULL}, bf_get_batch},
+    {"POST", "/v1/batches/{batch}/seal", BF_SCOPE_QUERY, {NULL}, bf_post_seal},
     {"GET", "/v1/usage", BF_SCOPE_QUERY, {NULL}, bf_get_usage},
 };
 

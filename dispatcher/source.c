@@ -6,7 +6,7 @@
 
 const enum bf_topic bf_source_topics[BF_SOURCE_TOPICS] = {
     BF_TOPIC_JOBS,    BF_TOPIC_BATCH, BF_TOPIC_STATE,
-    BF_TOPIC_RESULTS, BF_TOPIC_USAGE,
+    BF_TOPIC_RESULTS, BF_TOPIC_USAGE, BF_TOPIC_CONTROL,
 };
 
 struct place {

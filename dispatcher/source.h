@@ -24,7 +24,7 @@ BF_DEFINE_CLEANUP(bf_source_freep_, struct bf_source *, bf_source_free)
 #define bf_autosource bf_cleanup(bf_source_freep_)
 
 /* The topics, in no special order. */
-#define BF_SOURCE_TOPICS 5
+#define BF_SOURCE_TOPICS 6
 extern const enum bf_topic bf_source_topics[BF_SOURCE_TOPICS];
 
 /* Before the start: the next offset to read; -1: the first there is. */

@@ -10,7 +10,7 @@
 #include "schemas/err.h"
 
 /* A change of the tables or of what a column means is a new number. */
-#define FORMAT "3"
+#define FORMAT "4"
 
 static const char schema[] =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
@@ -117,6 +117,7 @@ struct bf_view {
     sqlite3 *db;
     sqlite3_stmt *stmts[STMTS];
     struct bf_view_usage *usage;
+    struct bf_view_batch *batches;
     int lock_fd;
     char *path;
     char *identity;
@@ -146,6 +147,7 @@ static void close_database(struct bf_view *view)
     for (size_t i = 0; i < STMTS; i++)
         sqlite3_finalize(bf_take(view->stmts[i]));
     bf_view_usage_free(bf_take(view->usage));
+    bf_view_batch_free(bf_take(view->batches));
     sqlite3_close(bf_take(view->db));
 }
 
@@ -216,6 +218,7 @@ static int make_schema(struct bf_view *view, struct bf_err *err)
     if (bf_view_begin(view, err))
         return -1;
     if (bf_sql_exec(view->db, schema, err) ||
+        bf_sql_exec(view->db, bf_view_batch_schema, err) ||
         put_meta(view, "format", FORMAT, err) ||
         put_meta(view, "identity", view->identity, err))
         return -1;
@@ -230,7 +233,8 @@ static int prepare_all(struct bf_view *view, struct bf_err *err)
             return -1;
     }
     view->usage = bf_view_usage_new(view->db, err);
-    return view->usage ? 0 : -1;
+    view->batches = view->usage ? bf_view_batch_new(view->db, err) : NULL;
+    return view->batches ? 0 : -1;
 }
 
 int bf_view_reset(struct bf_view *view, struct bf_err *err)
@@ -430,17 +434,21 @@ int bf_view_merge(struct bf_view *view, struct bf_slice workspace,
                   struct bf_slice job, const struct bf_row *news,
                   unsigned *ret_news, struct bf_err *err)
 {
-    struct bf_row row;
+    struct bf_row row, was;
     unsigned changed;
     int found = get_row(view, workspace, job, &row, err), rc = 0;
 
     if (found < 0)
         return -1;
+    was = row;
     changed = bf_row_merge(&row, news);
     if (changed && (!found || changed & BF_ROW_FACTS))
         rc = put_row(view, workspace, job, &row, err);
     else if (changed)
         rc = put_progress(view, workspace, job, &row, err);
+    if (rc == 0 && changed)
+        rc = bf_view_batch_move(view->batches, workspace, found ? &was : NULL,
+                                &row, err);
     if (rc == 0)
         *ret_news = changed;
     return rc;
@@ -604,7 +612,15 @@ int bf_view_apply(struct bf_view *view, enum bf_topic topic,
         return apply_result(view, rec, ret, err);
     if (topic == BF_TOPIC_USAGE)
         return bf_view_usage_apply(view->usage, rec, err);
+    if (topic == BF_TOPIC_CONTROL)
+        return bf_view_batch_apply(view->batches, rec, err);
     return 0;
+}
+
+int bf_view_batches(struct bf_view *view, bool all, bf_view_batch_fn *fn,
+                    void *arg, struct bf_err *err)
+{
+    return bf_view_batch_each(view->batches, all, fn, arg, err);
 }
 
 /* ---- forgetting -----------------------------------------------------------*/
@@ -632,5 +648,7 @@ int bf_view_forget(struct bf_view *view, int64_t now_ms, int limit,
     *ret_count = sqlite3_changes(view->db);
     if (*ret_count < open)
         *ret_count = open;
+    if (*ret_count > 0 && bf_view_batch_forget(view->batches, before, err))
+        return -1;
     return bf_view_usage_forget(view->usage, now_ms, err);
 }

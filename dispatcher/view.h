@@ -12,6 +12,7 @@
 
 #include "config/fleet_topics.h"
 #include "dispatcher/row.h"
+#include "dispatcher/view_batch.h"
 #include "schemas/record.h"
 #include "schemas/result.h"
 
@@ -60,12 +61,16 @@ struct bf_view_change {
 };
 
 /*
- * Apply one record of jobs, batch, state, results or usage. A record that
- * breaks its rules is REJECT and changes nothing.
+ * Apply one record of jobs, batch, state, results, usage or control. A record
+ * that breaks its rules is REJECT and changes nothing.
  */
 int bf_view_apply(struct bf_view *view, enum bf_topic topic,
                   const struct bf_record *rec, struct bf_view_change *ret,
                   struct bf_err *err);
+
+/* Batches that changed since the last call; see view_batch.h. */
+int bf_view_batches(struct bf_view *view, bool all, bf_view_batch_fn *fn,
+                    void *arg, struct bf_err *err);
 
 /* How long a job that has ended, or must have, is remembered. */
 #define BF_VIEW_KEEP_MS (8 * BF_DAY_MS)
