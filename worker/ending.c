@@ -141,6 +141,19 @@ static int finish_dead(const struct bf_ending *ending, struct bf_task *task,
     return finish(ending, task, &death, err);
 }
 
+/*
+ * An attempt before may have run: the job cannot end any more as one that did
+ * not, whatever became of the attempt after it.
+ */
+static int finish_lost(const struct bf_ending *ending, struct bf_task *task,
+                       const char *stage, const struct bf_err *why,
+                       struct bf_err *err)
+{
+    task->end.outcome = BF_OUTCOME_DEAD;
+    task->end.delivery = BF_DELIVERY_UNKNOWN;
+    return finish_dead(ending, task, stage, BF_REASON_ATTEMPTS, why, err);
+}
+
 int bf_ending_run(const struct bf_ending *ending, struct bf_task *task,
                   const struct bf_run_end *run_end, struct bf_err *err)
 {
@@ -160,10 +173,12 @@ int bf_ending_run(const struct bf_ending *ending, struct bf_task *task,
                            : bf_mono_us() - task->started_us;
     if (end->result.len > BF_MAX_RESULT)
         replace_result(end);
-    if (end->outcome != BF_OUTCOME_DEAD)
-        return finish(ending, task, NULL, err);
     bf_err_set(&why, BF_ERR_REJECT, "dead", "%.*s",
                BF_SLICE_ARG(end->report.message));
+    if (end->outcome == BF_OUTCOME_EXPIRED && task->nlost > 0)
+        return finish_lost(ending, task, "run", &why, err);
+    if (end->outcome != BF_OUTCOME_DEAD)
+        return finish(ending, task, NULL, err);
     return finish_dead(ending, task, "run", end->reason, &why, err);
 }
 
@@ -173,6 +188,8 @@ int bf_ending_rejected(const struct bf_ending *ending, struct bf_task *task,
 {
     int reason = bf_reason_parse(bf_slice_str(why->code));
 
+    if (task->nlost > 0)
+        return finish_lost(ending, task, stage, why, err);
     task->end.outcome = BF_OUTCOME_REJECTED;
     task->end.delivery = BF_DELIVERY_DID_NOT_RUN;
     return finish_dead(
@@ -183,6 +200,8 @@ int bf_ending_rejected(const struct bf_ending *ending, struct bf_task *task,
 int bf_ending_expired(const struct bf_ending *ending, struct bf_task *task,
                       const struct bf_err *why, struct bf_err *err)
 {
+    if (task->nlost > 0)
+        return finish_lost(ending, task, "run", why, err);
     task->end.outcome = BF_OUTCOME_EXPIRED;
     task->end.delivery = BF_DELIVERY_DID_NOT_RUN;
     task->end.report.message = bf_slice_str(why->msg);

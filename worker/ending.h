@@ -31,7 +31,7 @@ int bf_ending_rejected(const struct bf_ending *ending, struct bf_task *task,
                        const char *stage, const struct bf_err *why,
                        struct bf_err *err);
 
-/* Its time was over before it began. */
+/* Its time was over before it began; dead when an attempt may have run. */
 int bf_ending_expired(const struct bf_ending *ending, struct bf_task *task,
                       const struct bf_err *why, struct bf_err *err);
 

@@ -18,7 +18,8 @@ static const struct verdict_row {
                           BF_DELIVERY_RAN, false},
     [BF_TRY_NEVER_LEFT] = {BF_OUTCOME_TIMED_OUT, BF_REASON_DEADLINE,
                            BF_DELIVERY_DID_NOT_RUN, false},
-    /* Tried again until the job expires, which then is how it ends. */
+    /* Tried again until the job expires, which then is how it ends, unless an
+     * earlier attempt may have run: ending.c. */
     [BF_TRY_NOT_STARTED] = {BF_OUTCOME_EXPIRED, BF_REASON_NONE,
                             BF_DELIVERY_DID_NOT_RUN, true},
     [BF_TRY_REFUSED] = {BF_OUTCOME_DEAD, BF_REASON_BACKEND_REFUSED,

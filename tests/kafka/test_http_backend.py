@@ -185,6 +185,11 @@ class FaultsTest(HttpCase):
         self.case("close", AT_SECOND, [UNKNOWN, (2, *RAN[1:])])
         self.fault("cut", "truncate")
         self.case("cut", (*lost, 1), [UNKNOWN], max_attempts=1)
+        # It expires after an attempt that may have run.
+        self.fault("late", "status_after", count=1)
+        self.fault("late", "status")
+        late = {"max_attempts": 3, "expires_at_ms": now_ms() + 10_000}
+        self.case("late", (*lost, 2), [UNKNOWN, second], **late)
         self.fault("garbage", "garbage")
         third = (3, *UNKNOWN[1:])
         self.case("garbage", (*lost, 3), [UNKNOWN, second, third], max_attempts=3)

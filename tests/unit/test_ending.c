@@ -292,6 +292,81 @@ static void test_refused_by_the_broker(void **state)
     bf_task_free(f.task);
 }
 
+/* How it ends when nothing follows: expired waiting, after a try, refused. */
+enum last { WAITING, TRIED, REFUSED, LASTS };
+
+static void end_with(struct fixture *f, enum last last)
+{
+    struct bf_run_end tried = {.outcome = BF_OUTCOME_EXPIRED,
+                               .delivery = BF_DELIVERY_DID_NOT_RUN};
+    struct bf_err why = {.kind = BF_ERR_REJECT, .code = "no_backend"};
+    int rc = -1;
+
+    switch (last) {
+    case WAITING:
+        rc = bf_ending_expired(&f->ending, f->task, &why, NULL);
+        break;
+    case TRIED:
+        fixture_begin(f);
+        rc = bf_ending_run(&f->ending, f->task, &tried, NULL);
+        break;
+    case REFUSED:
+        rc = bf_ending_rejected(&f->ending, f->task, "dispatch", &why, NULL);
+        break;
+    case LASTS:
+        break;
+    }
+    assert_int_equal(rc, 0);
+}
+
+static void test_nothing_ran(void **state)
+{
+    static const char *const outcomes[LASTS] = {"expired", "expired",
+                                                "rejected"};
+
+    (void)state;
+    for (int last = 0; last < LASTS; last++) {
+        struct fixture f;
+        const struct bf_record *result;
+
+        fixture_init(&f);
+        end_with(&f, (enum last)last);
+        result = output(&f, "bf.results");
+        assert_header(result, "bf_outcome", outcomes[last]);
+        assert_header(result, "bf_delivery", "did_not_run");
+        bf_task_free(f.task);
+    }
+}
+
+/* The same, after an attempt that may have run. */
+static void test_an_attempt_was_lost(void **state)
+{
+    (void)state;
+    for (int last = 0; last < LASTS; last++) {
+        struct fixture f;
+        const struct bf_record *result, *letter;
+        size_t rows = 0;
+
+        fixture_init(&f);
+        fixture_begin(&f);
+        assert_int_equal(bf_task_lost(f.task, "process", NULL), 0);
+        end_with(&f, (enum last)last);
+        result = output(&f, "bf.results");
+        letter = output(&f, "bf.deadletter");
+        assert_header(result, "bf_outcome", "dead");
+        assert_header(result, "bf_reason", "attempts_exhausted");
+        assert_header(result, "bf_delivery", "unknown");
+        assert_header(result, "bf_attempt", "2");
+        assert_true(bf_slice_eq(bf_record_get(result, "bf_dead_letter"),
+                                bf_record_get(letter, "ce_id")));
+        for (size_t i = 0; i < f.task->item.nout; i++)
+            rows += strcmp(f.task->item.out[i]->topic, "bf.usage") == 0;
+        assert_int_equal(rows, last == TRIED ? 2 : 1);
+        assert_false(f.task->end.billable);
+        bf_task_free(f.task);
+    }
+}
+
 static void test_unknown(void **state)
 {
     struct bf_started started = {.attempt = 2, .run_id = RUN_ID};
@@ -323,6 +398,8 @@ int main(void)
         cmocka_unit_test(test_letters),
         cmocka_unit_test(test_letter_alone),
         cmocka_unit_test(test_refused_by_the_broker),
+        cmocka_unit_test(test_nothing_ran),
+        cmocka_unit_test(test_an_attempt_was_lost),
         cmocka_unit_test(test_unknown),
     };
 
