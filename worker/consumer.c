@@ -299,3 +299,9 @@ rd_kafka_message_t *bf_feed_next(struct bf_feed *feed)
 {
     return rd_kafka_consume_queue(feed->queue, 0);
 }
+
+bool bf_feed_is_unreadable(const rd_kafka_message_t *msg)
+{
+    return msg->err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
+           msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
+}

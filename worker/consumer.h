@@ -92,4 +92,8 @@ void bf_feed_close(struct bf_feed *feed);
  */
 rd_kafka_message_t *bf_feed_next(struct bf_feed *feed);
 
+/* An error: the batch at its offset cannot be unpacked. It is tried again for
+ * ever, and the network may have been at fault. */
+bool bf_feed_is_unreadable(const rd_kafka_message_t *msg);
+
 #endif

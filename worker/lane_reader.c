@@ -90,16 +90,10 @@ static enum bf_pull_kind pull_record(struct bf_lane_reader *reader,
     return BF_PULL_RECORD;
 }
 
-static bool is_unreadable(const rd_kafka_message_t *msg)
-{
-    return msg->err == RD_KAFKA_RESP_ERR__BAD_COMPRESSION ||
-           msg->err == RD_KAFKA_RESP_ERR__BAD_MSG;
-}
-
 /* True when msg is to be left, because we have to look at another place. */
 static bool skips(struct bf_lane_reader *reader, const rd_kafka_message_t *msg)
 {
-    if (is_unreadable(msg)) {
+    if (bf_feed_is_unreadable(msg)) {
         bf_log_error("unreadable", bf_kv_int("shard", reader->shard),
                      bf_kv_int("offset", msg->offset),
                      bf_kv_str("error", rd_kafka_message_errstr(msg)));
@@ -115,7 +109,7 @@ static bool skips(struct bf_lane_reader *reader, const rd_kafka_message_t *msg)
 static void take_error(struct bf_lane_reader *reader,
                        const rd_kafka_message_t *msg)
 {
-    if (is_unreadable(msg))
+    if (bf_feed_is_unreadable(msg))
         return; /* said, and being tried again */
     bf_log_warn("log_cut", bf_kv_int("shard", reader->shard),
                 bf_kv_int("offset", msg->offset),

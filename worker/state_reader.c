@@ -8,11 +8,15 @@
 #include "schemas/sign.h"
 #include "worker/consumer.h"
 
+#define TRIES 3 /* of a batch, before it is given up */
+
 int bf_state_reader_open(struct bf_state_reader *reader,
                          struct bf_consumer *consumer, struct bf_err *err)
 {
     bf_assert(!reader->feed && !reader->state);
     reader->end = -1;
+    reader->bad = -1;
+    reader->tries = 0;
     reader->facts_known = false;
     reader->problem.kind = BF_ERR_NONE;
     reader->state = bf_shard_new(err);
@@ -85,6 +89,19 @@ static void take_entry(struct bf_state_reader *reader,
                    bf_kv_int("offset", msg->offset));
 }
 
+/* Nobody knows what stood there, so the rest says nothing. */
+static void take_unreadable(struct bf_state_reader *reader,
+                            const rd_kafka_message_t *msg)
+{
+    reader->tries = msg->offset == reader->bad ? reader->tries + 1 : 1;
+    reader->bad = msg->offset;
+    if (reader->tries == TRIES)
+        bf_err_set(&reader->problem, BF_ERR_FATAL, "unreadable_state",
+                   "the batch at offset %lld of %s cannot be unpacked: %s",
+                   (long long)msg->offset, reader->topic,
+                   rd_kafka_message_errstr(msg));
+}
+
 static void take(struct bf_state_reader *reader, const rd_kafka_message_t *msg)
 {
     if (!msg->err)
@@ -92,15 +109,19 @@ static void take(struct bf_state_reader *reader, const rd_kafka_message_t *msg)
     else if (msg->err == RD_KAFKA_RESP_ERR__PARTITION_EOF)
         reader->end = msg->offset;
     else
-        bf_log_warn("state_read", bf_kv_int("shard", reader->shard),
+        bf_log_warn("state_read", bf_kv_int("offset", msg->offset),
+                    bf_kv_int("shard", reader->shard),
                     bf_kv_str("error", rd_kafka_message_errstr(msg)));
+    if (bf_feed_is_unreadable(msg))
+        take_unreadable(reader, msg);
 }
 
 /* Both halves of a restore may come first. */
 static bool is_complete(const struct bf_state_reader *reader)
 {
-    return reader->facts_known && reader->end >= 0 &&
-           reader->end >= reader->facts.state_high;
+    return reader->facts_known &&
+           (reader->tries >= TRIES ||
+            (reader->end >= 0 && reader->end >= reader->facts.state_high));
 }
 
 bool bf_state_reader_read(struct bf_state_reader *reader)

@@ -23,6 +23,8 @@ struct bf_state_reader {
     uint32_t shard;
     struct bf_feed *feed;
     int64_t end; /* offset of the last end-of-partition; -1: none yet */
+    int64_t bad; /* offset of a batch that could not be unpacked; -1: none */
+    int tries;   /* of that batch */
     bool facts_known;
     struct bf_query facts;
     struct bf_err problem; /* why what was read must not be used */
@@ -47,8 +49,10 @@ void bf_state_reader_add(const struct bf_state_reader *reader,
 void bf_state_reader_facts(struct bf_state_reader *reader,
                            const struct bf_query *facts);
 
-/* Reads what is there. True when all of it was read, and the facts are known:
- * bf_state_reader_restore() is next. */
+/*
+ * Reads what is there. True when all of it was read, or cannot be, and the
+ * facts are known: bf_state_reader_restore() is next.
+ */
 bool bf_state_reader_read(struct bf_state_reader *reader);
 
 /* Where the shard resumes; REJECT or FATAL: why it must not. */

@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import fleet as fleets
-from confluent_kafka import ConsumerGroupState, TopicPartition
+from confluent_kafka import ConsumerGroupState, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -167,6 +167,13 @@ class FaultCase(unittest.TestCase):
         rec = bfwire.entry_build(entry, 1, "main", place, now_ms())
         rec.key, rec.value = name.encode(), value
         self.fleet.produce("state", [rec])
+
+    def bomb(self, shard: int) -> None:
+        """More than a client unpacks, of less than the topic takes."""
+        config = {"compression.type": "zstd", "message.max.bytes": 128 << 20}
+        producer = Producer({"bootstrap.servers": self.cluster.bootstrap, **config})
+        producer.produce("bf.state", b" " * (60 << 20), b"d/1", partition=shard)
+        self.assertEqual(producer.flush(30), 0)
 
     def tombstone(self, shard: int) -> None:
         entry = bfwire.Tombstone("b/jobs")
@@ -357,6 +364,7 @@ class StoppedTest(FaultCase):
             6: "ahead_of_log",
             9: "bad_state",
             10: "bad_state",
+            11: "unreadable_state",
         }
         self.commit(0, metas[0].offset, "garbage")
         version = bfwire.unb64(metas[1].metadata, "")
@@ -377,6 +385,7 @@ class StoppedTest(FaultCase):
 
         self.odd_entry(9, "d/0", b'{"v":2,"seq":1,"new":true}')
         self.odd_entry(10, "x/jobs", b'{"v":1,"seq":1}')
+        self.bomb(11)
 
         later = [self.job_on(shard, f"later-{shard}") for shard in range(self.shards)]
         self.fleet.submit(later)
@@ -390,7 +399,7 @@ class StoppedTest(FaultCase):
             with self.subTest(line["shard"]):
                 self.assertEqual(line["level"], "error")
                 self.assertEqual(line["code"], rules[line["shard"]])
-                self.assertRegex(line["message"], "lane jobs|entry [dx]/")
+                self.assertRegex(line["message"], "lane jobs|entry [dx]/|unpacked")
         ignored = {line["shard"] for line in lines(worker, "state_entry_ignored")}
         self.assertEqual(ignored, {7, 8})
         status = worker.wait_json(lambda line: line.get("stopped") == len(rules), 15)
