@@ -1,4 +1,4 @@
-/* blockfleet video: a block over every frame of a video. */
+/* blockfleet video: a block over every frame of a video, or every image. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -308,20 +308,51 @@ static int send_all(struct task *task, struct bf_ffmpeg *ffmpeg,
     return 0;
 }
 
-static int send_video(struct task *task, struct bf_err *err)
+/* Of a folder: each file as it is. */
+static int send_images(struct task *task, struct bf_progress *progress,
+                       struct bf_err *err)
+{
+    const struct bf_images *images = &task->video.images;
+    bf_autobuf struct bf_buf image = BF_BUF_INIT(BF_VIDEO_JPEG);
+    bf_autopart struct bf_part part = {0};
+    char note[48];
+
+    if (bf_part_init(&part, err))
+        return -1;
+    for (size_t i = 0; i < images->count && i < task->limit; i++) {
+        bf_buf_clear(&image);
+        if (bf_images_read(images, i, &image, err) ||
+            send_frame(task, &part, bf_buf_slice(&image), err))
+            return -1;
+        snprintf(note, sizeof(note), "%" PRIu64 " images", task->frames);
+        bf_progress_set(progress, task->frames, note);
+    }
+    return flush(task, &part, err);
+}
+
+static int send_frames(struct task *task, struct bf_progress *progress,
+                       struct bf_err *err)
 {
     bf_autoffmpeg struct bf_ffmpeg ffmpeg = BF_FFMPEG_INIT;
+
+    if (task->video.images.count > 0)
+        return send_images(task, progress, err);
+    if (bf_ffmpeg_frames(&ffmpeg, task->path, &task->video.clip,
+                         task->limit < BF_VIDEO_FRAMES ? task->limit : 0, err))
+        return -1;
+    return send_all(task, &ffmpeg, progress, err);
+}
+
+static int send_video(struct task *task, struct bf_err *err)
+{
     const struct bf_clip *clip = &task->video.clip;
     uint64_t about = clip->frames < task->limit ? clip->frames : task->limit;
     struct bf_progress progress;
     int failed;
 
-    if (bf_ffmpeg_frames(&ffmpeg, task->path, clip,
-                         task->limit < BF_VIDEO_FRAMES ? task->limit : 0, err))
-        return -1;
     bf_progress_init(&progress, task->cli, "sending   ", about);
     progress.plain = true;
-    failed = send_all(task, &ffmpeg, &progress, err);
+    failed = send_frames(task, &progress, err);
     bf_progress_end(&progress);
     if (failed)
         return -1;
@@ -420,6 +451,22 @@ static json_t *ask_usage(struct task *task, struct bf_err *err)
     return get_object(task, &path, NULL, err);
 }
 
+/* Which image a frame was. */
+static int write_names(struct task *task, json_t *files, struct bf_err *err)
+{
+    bf_autobuf struct bf_buf names = BF_BUF_INIT(BF_VIDEO_FRAMES * 256);
+
+    if (task->video.images.count == 0)
+        return 0;
+    if (bf_images_list(&task->video.images, &names, err) ||
+        bf_video_out_write(&task->out, "images.txt", bf_buf_slice(&names), err))
+        return -1;
+    return json_object_set_new(files, "images",
+                               json_sprintf("%s/images.txt", task->out.folder))
+               ? bf_err_oom(err)
+               : 0;
+}
+
 static int finish(struct task *task, struct bf_err *err)
 {
     json_auto_t *files = json_object();
@@ -427,7 +474,7 @@ static int finish(struct task *task, struct bf_err *err)
 
     if (!files)
         return bf_err_oom(err);
-    if (gather(task, err))
+    if (gather(task, err) || write_names(task, files, err))
         return -1;
     usage = ask_usage(task, err);
     if (!usage || bf_video_out_finish(&task->out, task->frames, files, err) ||
@@ -487,6 +534,12 @@ static void say_what(const struct task *task)
 {
     const struct bf_video_job *video = &task->video;
 
+    if (video->images.count > 0) {
+        bf_cli_say(task->cli, "images      %zu in %.100s, the first %ux%u",
+                   video->images.count, task->path, video->clip.width,
+                   video->clip.height);
+        return;
+    }
     bf_cli_say(task->cli, "video       %.100s, %ux%u, %.6g frames a second",
                video->name, video->clip.width, video->clip.height,
                (double)video->clip.num / video->clip.den);

@@ -330,7 +330,7 @@ static const struct bf_command commands[] = {
     {
         .name = "video",
         .words = "FILE",
-        .summary = "run a block over every frame of a video",
+        .summary = "run a block over every frame of a video, or every image",
         .help =
             "ffmpeg takes the video apart; every frame is a job whose "
             "function\n"
@@ -340,7 +340,10 @@ static const struct bf_command commands[] = {
             "With --wait, the results are written to a folder (--out, or one\n"
             "named as the batch): results.ndjson in the order of frames,\n"
             "summary.json, and if the block returns an image, frames/,\n"
-            "video.mp4 and contact.jpg (frames without one are red).",
+            "video.mp4 and contact.jpg (frames without one are red).\n"
+            "FILE may be a folder: its .jpg, .jpeg and .png files are sent as\n"
+            "they are, by name; the function gets file, that name, as well,\n"
+            "and images.txt says which is which.",
         .options = FLAGS(video_flags),
         .min_words = 1,
         .max_words = 1,

@@ -2,12 +2,14 @@
 
 #include <inttypes.h>
 #include <sodium.h>
+#include <sys/stat.h>
 
 #include "dispatcher/cli/cli.h"
 #include "dispatcher/cli/job_body.h"
 #include "dispatcher/cli/splice.h"
 #include "schemas/err.h"
 #include "schemas/hash.h"
+#include "schemas/json.h"
 #include "schemas/time.h"
 
 #define STEM 24 /* characters of the file's name in the batch's */
@@ -21,21 +23,30 @@ static void closep(FILE **file)
         fclose(*file);
 }
 
-static int digest_file(const char *path, char out[BF_HEX128_SIZE],
-                       struct bf_err *err)
+static int hash_file(const char *path, struct bf_hash *hash, struct bf_err *err)
 {
     bf_cleanup(closep) FILE *file = fopen(path, "rbe");
-    struct bf_hash hash;
     char chunk[16384];
     size_t got;
 
     if (!file)
         return bf_cli_errno(err, "read", path);
-    bf_hash_init(&hash, BF_HASH128_BYTES);
     while ((got = fread(chunk, 1, sizeof(chunk), file)) > 0)
-        bf_hash_bytes(&hash, chunk, got);
-    if (ferror(file))
-        return bf_cli_errno(err, "read", path);
+        bf_hash_bytes(hash, chunk, got);
+    return ferror(file) ? bf_cli_errno(err, "read", path) : 0;
+}
+
+static int digest(const struct bf_video_job *video, const char *path,
+                  char out[BF_HEX128_SIZE], struct bf_err *err)
+{
+    bf_autobuf struct bf_buf image = BF_BUF_INIT(BF_VIDEO_JPEG);
+    struct bf_hash hash;
+
+    bf_hash_init(&hash, BF_HASH128_BYTES);
+    if (video->images.count > 0
+            ? bf_images_hash(&video->images, &hash, &image, err)
+            : hash_file(path, &hash, err))
+        return -1;
     bf_hash_final_hex(&hash, out);
     return 0;
 }
@@ -68,7 +79,7 @@ static int derive_batch(struct bf_video_job *video, const char *path,
 
     if (!text)
         return bf_err_oom(err);
-    if (digest_file(path, file, err))
+    if (digest(video, path, file, err))
         return -1;
     snprintf(rate, sizeof(rate), "%u/%u", video->clip.num, video->clip.den);
     bf_hash_hex((struct bf_slice[]){BF_SLICE_LIT("blockfleet/cli/video"),
@@ -104,7 +115,7 @@ static int choose_rate(struct bf_video_job *video, struct bf_cli *cli,
 {
     const char *fps = bf_args_get(&cli->args, "fps");
     double had = (double)video->clip.num / video->clip.den;
-    double ratio;
+    double ratio = 1;
 
     if (!fps)
         return 0;
@@ -113,24 +124,54 @@ static int choose_rate(struct bf_video_job *video, struct bf_cli *cli,
                           "--fps must be frames a second, such as 5 or 1/2, "
                           "not '%.40s'",
                           fps);
-    ratio = (double)video->clip.num / video->clip.den / had;
+    /* of images, all are taken; it is the rate of the film that comes out */
+    if (video->images.count == 0)
+        ratio = (double)video->clip.num / video->clip.den / had;
     video->clip.frames = (uint64_t)((double)video->clip.frames * ratio + 0.5);
     return 0;
+}
+
+/* A folder of images is a film of one a second, as large as the first. */
+static int look_at(struct bf_video_job *video, const char *path,
+                   struct bf_err *err)
+{
+    bf_autofree char *first = NULL;
+    struct stat stat_;
+
+    if (stat(path, &stat_) || !S_ISDIR(stat_.st_mode))
+        return bf_ffmpeg_probe(path, &video->clip, err);
+    if (bf_images_init(&video->images, path, BF_VIDEO_FRAMES, err))
+        return -1;
+    first = bf_images_path(&video->images, 0);
+    if (!first)
+        return bf_err_oom(err);
+    if (bf_ffmpeg_probe(first, &video->clip, err))
+        return -1;
+    video->clip.num = video->clip.den = 1;
+    video->clip.frames = video->images.count;
+    return 0;
+}
+
+/* The last part of the path; of "." and the like: "". */
+static const char *name_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+
+    return strspn(name, ".") == strlen(name) ? "" : name;
 }
 
 int bf_video_job_init(struct bf_video_job *video, struct bf_cli *cli,
                       const char *path, struct bf_buf *code, struct bf_err *err)
 {
-    const char *slash = strrchr(path, '/');
-
     *video = (struct bf_video_job){
-        .name = slash ? slash + 1 : path,
+        .name = name_of(path),
         .given = BF_BUF_INIT(BF_MAX_INPUTS),
     };
     video->members = bf_job_body_members(cli, code, err);
     if (!video->members || bf_job_body_inputs(cli, &video->given, err) ||
-        bf_ffmpeg_probe(path, &video->clip, err) ||
-        choose_rate(video, cli, err) || choose_batch(video, cli, path, err))
+        look_at(video, path, err) || choose_rate(video, cli, err) ||
+        choose_batch(video, cli, path, err))
         return -1;
     return 0;
 }
@@ -139,6 +180,7 @@ void bf_video_job_release(struct bf_video_job *video)
 {
     json_decref(video->members);
     bf_buf_release(&video->given);
+    bf_images_release(&video->images);
     video->members = NULL;
 }
 
@@ -183,6 +225,21 @@ static int add_base64(struct bf_buf *out, struct bf_slice bytes,
     return 0;
 }
 
+/* Of a folder's image: what it is called. */
+static int add_file_name(const struct bf_video_job *video, uint64_t frame,
+                         struct bf_buf *out, struct bf_err *err)
+{
+    if (video->images.count == 0)
+        return 0;
+    bf_assert(frame < video->images.count);
+    return bf_buf_adds(out, "\"file\":", err) ||
+                   bf_json_quote(out, bf_slice_str(video->images.names[frame]),
+                                 err) ||
+                   bf_buf_adds(out, ",", err)
+               ? -1
+               : 0;
+}
+
 /*
  * "video_metadata" as the engine has it for a file. The time is the frame's
  * place in the video counted from 1970, without a zone: a real one would make
@@ -219,13 +276,16 @@ static int add_inputs(const struct bf_video_job *video, uint64_t frame,
     /* "{" or "{...}": without its end, and a comma after what is there */
     if (bf_buf_add(out, given.ptr, given.len - 1, err) ||
         (given.len > 2 && bf_buf_adds(out, ",", err)) ||
+        add_file_name(video, frame, out, err) ||
         bf_buf_addf(out, err,
                     "\"frame\":%" PRIu64 ",\"image\":{"
                     "\"_type\":\"workflow_image\",\"type\":\"base64\","
                     "\"value\":\"",
                     frame) ||
-        add_base64(out, jpeg, err) || bf_buf_adds(out, "\",", err) ||
-        add_metadata(video, frame, out, err))
+        add_base64(out, jpeg, err) || bf_buf_adds(out, "\"", err))
+        return -1;
+    if (video->images.count == 0 &&
+        (bf_buf_adds(out, ",", err) || add_metadata(video, frame, out, err)))
         return -1;
     return bf_buf_adds(out, "}}", err);
 }

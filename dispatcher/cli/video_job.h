@@ -2,13 +2,15 @@
 #define BF_DISPATCHER_CLI_VIDEO_JOB_H
 
 /*
- * A video as jobs: one a frame, whose ids follow from the file, the block and
- * the rate, so that the same command sent again is the same jobs.
+ * A video, or a folder of images, as jobs: one a frame, whose ids follow from
+ * the files, the block and the rate, so that the same command sent again is the
+ * same jobs.
  */
 
 #include <jansson.h>
 
 #include "dispatcher/cli/ffmpeg.h"
+#include "dispatcher/cli/images.h"
 #include "schemas/ids.h"
 
 struct bf_cli;
@@ -25,8 +27,9 @@ struct bf_err;
 struct bf_video_job {
     const char *name; /* of the file, without folders; borrowed */
     struct bf_clip clip;
-    json_t *members;     /* of every job, but its id, place and inputs */
-    struct bf_buf given; /* --set, as "{...}" */
+    struct bf_images images; /* of a folder; none: it is a video */
+    json_t *members;         /* of every job, but its id, place and inputs */
+    struct bf_buf given;     /* --set, as "{...}" */
     char batch[BF_MAX_ID + 1];
 };
 

@@ -19,6 +19,11 @@ from small_fleet import Fleet, State  # noqa: E402
 BIN = Path(os.environ.get("BF_BIN_DIR", ROOT / "build/crash/bin"))
 PYTHON = cache_dir() / "demo-venv" / "bin" / "python"
 FRAMES = 30
+NAMED = """
+def run(self, image, frame, file):
+    height, width = image.numpy_image.shape[:2]
+    return {"file": file, "frame": frame, "width": width, "image": image}
+"""
 FAILING = """
 def run(self, image, frame):
     if frame in (3, 4):
@@ -60,9 +65,10 @@ class VideoTest(unittest.TestCase):
         cls.fleet.start_dispatcher()
         cls.fleet.start_workers(["one", "two"])
 
-    def video(self, *words: str, status: int = 0) -> str:
+    def video(self, *words: str, status: int = 0, path: Path | None = None) -> str:
         """What it said; files are in the folder `out`."""
-        command = self.fleet.command("video", str(self.clip), "-w", "demo", *words)
+        path = path or self.clip
+        command = self.fleet.command("video", str(path), "-w", "demo", *words)
         done = subprocess.run(
             [*command, "-o", str(self.out)],
             stdin=subprocess.DEVNULL,
@@ -141,6 +147,26 @@ class VideoTest(unittest.TestCase):
             self.assertEqual(value, {"frame": frame, "pad": "x" * 100_000})
             self.assertNotIn("result_url", row)
         self.assertFalse((self.out / "video.mp4").exists())
+
+    def test_a_folder_of_images(self) -> None:
+        folder = self.folder / "images"
+        folder.mkdir()
+        split = ["-frames:v", "3", "-start_number", "8", str(folder / "%d.jpg")]
+        scale = ["-frames:v", "1", "-vf", "scale=160:90", str(folder / "A.PNG")]
+        for options in (split, scale):
+            command = ["ffmpeg", "-v", "error", "-i", str(self.clip), *options]
+            subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+        (folder / "notes.txt").write_text("no image")
+        told = self.video("-c", self.block(NAMED), path=folder)
+        self.assertRegex(told, r"jobs +4 succeeded\n")
+        names = ["10.jpg", "8.jpg", "9.jpg", "A.PNG"]
+        values = [json.loads(row["result"]) for row in self.results()]
+        self.assertEqual([value["file"] for value in values], names)
+        self.assertEqual([value["width"] for value in values], [320, 320, 320, 160])
+        self.assertEqual((self.out / "images.txt").read_text().split(), names)
+        self.assertTrue((self.out / "contact.jpg").stat().st_size > 1000)
+        again = self.video("-c", self.block(NAMED), path=folder)
+        self.assertIn("sent        0 of 4 frames", again)
 
     def test_frames_that_fail_are_shown(self) -> None:
         told = self.video("-c", self.block(FAILING), "--fps", "2", status=1)
