@@ -454,7 +454,7 @@ static json_t *ask_usage(struct task *task, struct bf_err *err)
 /* Which image a frame was. */
 static int write_names(struct task *task, json_t *files, struct bf_err *err)
 {
-    bf_autobuf struct bf_buf names = BF_BUF_INIT(BF_VIDEO_FRAMES * 256);
+    bf_autobuf struct bf_buf names = BF_BUF_INIT((size_t)BF_VIDEO_FRAMES * 256);
 
     if (task->video.images.count == 0)
         return 0;

@@ -60,6 +60,7 @@ static int list(struct bf_images *images, size_t max, struct bf_err *err)
 
     if (!dir)
         return bf_cli_errno(err, "read", images->folder);
+    /* NOLINTNEXTLINE(concurrency-mt-unsafe): each call has its own list */
     while ((entry = readdir(dir)) != NULL) {
         if (!is_image(entry->d_name))
             continue;
