@@ -114,6 +114,17 @@ static const struct bf_flag status_flags[] = {
     {"code", 'c', false, "FILE", "the block, to show the line that raised"},
 };
 
+static const struct bf_flag jobs_flags[] = {
+    WORKSPACE,
+    {"status", 0, false, "NAMES", "such as failed,timed_out"},
+    {"batch", 0, false, "ID", "of this batch only"},
+    {"order-key", 0, false, "KEY", "with this key only"},
+    {"label", 'l', false, "NAME=VALUE", "with this label only, or NAME"},
+    {"from", 0, false, "TIME", "accepted then or later, RFC 3339"},
+    {"to", 0, false, "TIME", "accepted before"},
+    {"limit", 0, false, "N", "at most so many, if not 100"},
+};
+
 static const struct bf_flag wait_flags[] = {
     WORKSPACE,
     {"code", 'c', false, "FILE", "the block, to show the line that raised"},
@@ -360,6 +371,14 @@ static const struct bf_command commands[] = {
         .max_words = SIZE_MAX,
         .exits = UNREACHABLE | REFUSED,
         .run = bf_cmd_status,
+    },
+    {
+        .name = "jobs",
+        .summary = "list jobs, the newest first",
+        .help = "As a table, or with --json as status tells of each.",
+        .options = FLAGS(jobs_flags),
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_jobs,
     },
     {
         .name = "wait",

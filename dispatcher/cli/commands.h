@@ -15,6 +15,7 @@ bf_cmd_fn bf_cmd_deadletter_list;
 bf_cmd_fn bf_cmd_deadletter_show;
 bf_cmd_fn bf_cmd_doctor;
 bf_cmd_fn bf_cmd_help;
+bf_cmd_fn bf_cmd_jobs;
 bf_cmd_fn bf_cmd_keys_list;
 bf_cmd_fn bf_cmd_keys_new;
 bf_cmd_fn bf_cmd_keys_revoke;

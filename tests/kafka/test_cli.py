@@ -219,6 +219,20 @@ class CliTest(unittest.TestCase):
         raw = self.blockfleet("results", "-w", "fetch", "--raw", ids[7])
         self.assertEqual(raw, '{"a": 7}')
 
+    def test_jobs_are_listed(self) -> None:
+        self.work()
+        lines = self.lines("listed", 7)
+        self.blockfleet("submit", "--ndjson", "-", "--wait", stdin=lines)
+        listed = ("jobs", "-w", "listed", "--json")
+        some = json.loads(self.blockfleet(*listed, "--limit=5"))
+        every = json.loads(self.blockfleet(*listed, "--status=succeeded"))
+        ids = [job["job"] for job in every]
+        self.assertEqual(len(set(ids)), 7)
+        self.assertEqual([job["job"] for job in some], ids[:5])
+        self.assertEqual(self.blockfleet(*listed, "--status=failed"), "[]\n")
+        table = self.blockfleet("jobs", "-w", "listed").splitlines()
+        self.assertEqual(len(table), 8)
+
     def test_time_is_up(self) -> None:
         """Nothing runs before its time, and `wait` does not wait for it."""
         later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
