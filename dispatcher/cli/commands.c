@@ -464,7 +464,9 @@ static const struct bf_command commands[] = {
         .name = "completion",
         .words = "SHELL",
         .summary = "print completion for bash, zsh or fish",
-        .help = "For this shell: source <(blockfleet completion bash)",
+        .help =
+            "For this shell: source <(blockfleet completion bash), or zsh;\n"
+            "fish: blockfleet completion fish | source",
         .min_words = 1,
         .max_words = 1,
         .bare = true,

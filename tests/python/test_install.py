@@ -58,6 +58,15 @@ class InstallTest(unittest.TestCase):
         found = {Path(name).name for name in self.files("share/blockfleet/**/*")}
         self.assertEqual({name for name in found if name.endswith(".json")}, schemas)
 
+    def test_the_manual_page_and_completion(self) -> None:
+        page = self.prefix / "share/man/man1/blockfleet.1"
+        self.assertIn(".SH COMMANDS", page.read_text())
+        for name in (
+            "bash-completion/completions/blockfleet",
+            "fish/vendor_completions.d/blockfleet.fish",
+        ):
+            self.assertIn("submit", (self.prefix / "share" / name).read_text())
+
     def test_nothing_is_left_of_the_build(self) -> None:
         for unit in self.files("lib/systemd/system/*"):
             text = (self.prefix / unit).read_text()
