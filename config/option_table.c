@@ -331,6 +331,30 @@ const struct bf_option bf_options[] = {
      .value = "false",
      .help = "Answer requests that carry no API key. Only behind something "
              "that authenticates, or on loopback."},
+    {INT(dispatcher.connections, 16, 65536), .name = "dispatcher.connections",
+     .programs = D, .value = "1024",
+     .help = "Connections of clients at once; more wait until one ends."},
+    {INT(dispatcher.connections_per_ip, 0, 65536),
+     .name = "dispatcher.connections_per_ip", .programs = D, .value = "512",
+     .help = "Connections of one address at once, more are closed; 0 is no "
+             "limit. A proxy in front is one address."},
+    {DURATION(dispatcher.header_timeout_ms, 1 * SECONDS, 10 * MINUTES),
+     .name = "dispatcher.header_timeout", .programs = D, .value = "30s",
+     .help = "A connection is closed when a request's headers are not all "
+             "there so long after it began or after the last answer."},
+    {SIZE(dispatcher.least_bytes_per_s, 0, 1 * G),
+     .name = "dispatcher.least_bytes_per_s", .programs = D, .value = "1k",
+     .help = "A connection is closed when a body, or the reading of an "
+             "answer, is slower than that for longer than "
+             "dispatcher.header_timeout; 0 is no limit."},
+    {INT(dispatcher.workspace_jobs_per_s, 0, 1000000000),
+     .name = "dispatcher.workspace_jobs_per_s", .programs = D, .value = "0",
+     .help = "Jobs of one workspace that this dispatcher accepts in a second; "
+             "0 is no limit. A job too many gets 429 with Retry-After, an "
+             "upload is slowed down."},
+    {SIZE(dispatcher.workspace_bytes_per_s, 0, 1024 * G),
+     .name = "dispatcher.workspace_bytes_per_s", .programs = D, .value = "0",
+     .help = "The same for bytes of inputs and blocks."},
     {STRING(dispatcher.tls_cert), .name = "dispatcher.tls_cert", .programs = D,
      .value = "",
      .help = "PEM file with the certificate and those above it; with it, the "

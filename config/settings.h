@@ -133,9 +133,15 @@ struct bf_settings {
         uint64_t block_bytes;
         bool anonymous;
         char *api_keys; /* path */
-        char *tls_cert; /* path, or "" */
-        char *tls_key;  /* path, or "" */
-        char *ca_file;  /* path, or ""; of the command line */
+        int64_t connections;
+        int64_t connections_per_ip; /* 0: no limit */
+        int64_t header_timeout_ms;
+        uint64_t least_bytes_per_s;     /* of one body; 0: no limit */
+        int64_t workspace_jobs_per_s;   /* 0: no limit */
+        uint64_t workspace_bytes_per_s; /* 0: no limit */
+        char *tls_cert;                 /* path, or "" */
+        char *tls_key;                  /* path, or "" */
+        char *ca_file;                  /* path, or ""; of the command line */
         char *key_file; /* of the command line's own key; or "" */
         uint64_t max_body_bytes;
         uint64_t max_upload_bytes;

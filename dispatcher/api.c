@@ -2,6 +2,7 @@
 
 #include "config/log.h"
 #include "dispatcher/get.h"
+#include "dispatcher/loop.h"
 #include "dispatcher/routes.h"
 #include "schemas/ids.h"
 
@@ -219,11 +220,10 @@ int bf_api_tick(struct bf_api *api)
 {
     refresh_door(api);
     bf_outbox_flush(api->conf.outbox);
-    bf_post_resume(api);
     if (api->accepted)
         bf_feed_wake(api->conf.feed);
     api->accepted = false;
-    return bf_get_tick(api);
+    return bf_sooner_ms(bf_post_resume(api), bf_get_tick(api));
 }
 
 void bf_api_wake(struct bf_api *api)

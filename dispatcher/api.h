@@ -17,6 +17,7 @@ struct bf_api;
 /* Everything is borrowed until bf_api_free(). */
 struct bf_api_conf {
     struct bf_door *door;
+    struct bf_rate *rate; /* NULL: no limits */
     struct bf_outbox *outbox;
     struct bf_feed *feed;
     struct bf_exchange *exchange; /* the feed's */

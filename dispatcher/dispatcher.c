@@ -13,11 +13,11 @@
 #include "dispatcher/api.h"
 #include "dispatcher/contexts.h"
 #include "dispatcher/loop.h"
+#include "dispatcher/rate.h"
 #include "dispatcher/source.h"
 
 #define STOP_MS 10000
 #define ALIVE_EVERY_MS 10000 /* to a service manager */
-#define CONNECTIONS 1024
 #define CONNECTION_IDLE_S 120
 #define FETCH_QUEUE_BYTES (32U << 20)
 /*
@@ -42,6 +42,7 @@ struct bf_dispatcher {
     struct bf_pool *reads;
     struct bf_pool *fetches;
     struct bf_door *door;
+    struct bf_rate *rate;
     struct bf_api *api;
     struct bf_http *http;
     int tick_ms; /* the api's wish; -1: none */
@@ -161,11 +162,25 @@ static int open_pools(struct bf_dispatcher *d, struct bf_err *err)
 
 /* ---- HTTP -----------------------------------------------------------------*/
 
+static int open_rate(struct bf_dispatcher *d, struct bf_err *err)
+{
+    const struct bf_rate_conf conf = {
+        .jobs_per_s = (uint64_t)d->settings->dispatcher.workspace_jobs_per_s,
+        .bytes_per_s = d->settings->dispatcher.workspace_bytes_per_s,
+    };
+
+    if (conf.jobs_per_s == 0 && conf.bytes_per_s == 0)
+        return 0;
+    d->rate = bf_rate_new(&conf, err);
+    return d->rate ? 0 : -1;
+}
+
 static int open_api(struct bf_dispatcher *d, struct bf_err *err)
 {
     const struct bf_settings *settings = d->settings;
     const struct bf_api_conf conf = {
         .door = d->door,
+        .rate = d->rate,
         .outbox = d->outbox,
         .feed = d->feed,
         .exchange = d->exchange,
@@ -252,7 +267,11 @@ static int open_http(struct bf_dispatcher *d, struct bf_err *err)
     const char *cert = d->settings->dispatcher.tls_cert;
     const struct bf_http_conf conf = {
         .listen = d->settings->dispatcher.listen,
-        .max_connections = CONNECTIONS,
+        .max_connections = (unsigned)d->settings->dispatcher.connections,
+        .connections_per_ip =
+            (unsigned)d->settings->dispatcher.connections_per_ip,
+        .header_timeout_ms = d->settings->dispatcher.header_timeout_ms,
+        .least_bytes_per_s = d->settings->dispatcher.least_bytes_per_s,
         .timeout_s = CONNECTION_IDLE_S,
         .max_body_bytes = d->settings->dispatcher.max_body_bytes,
         .tls_cert = cert[0] ? cert : NULL,
@@ -307,18 +326,11 @@ static int watch(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
     return bf_loop_add(d->loop, stop_fd, on_stop, d, err);
 }
 
-static int sooner(int a_ms, int b_ms)
-{
-    if (a_ms < 0 || b_ms < 0)
-        return a_ms < 0 ? b_ms : a_ms;
-    return a_ms < b_ms ? a_ms : b_ms;
-}
-
 static void turn(struct bf_dispatcher *d, int max_ms)
 {
-    int timeout_ms = sooner(bf_http_timeout_ms(d->http), d->tick_ms);
+    int timeout_ms = bf_sooner_ms(bf_http_timeout_ms(d->http), d->tick_ms);
 
-    bf_loop_wait(d->loop, sooner(timeout_ms, max_ms));
+    bf_loop_wait(d->loop, bf_sooner_ms(timeout_ms, max_ms));
     /* libmicrohttpd's own timers, and what was resumed meanwhile. */
     bf_http_run(d->http);
     d->tick_ms = bf_api_tick(d->api);
@@ -409,8 +421,8 @@ struct bf_dispatcher *bf_dispatcher_new(const struct bf_settings *settings,
     d->trust = d->keys ? bf_trust_new(settings->keys.dir, err) : NULL;
     d->loop = d->trust ? bf_loop_new(err) : NULL;
     if (!d->loop || open_door(d, err) || open_outbox(d, err) ||
-        open_feed(d, err) || open_pools(d, err) || open_api(d, err) ||
-        open_http(d, err))
+        open_feed(d, err) || open_pools(d, err) || open_rate(d, err) ||
+        open_api(d, err) || open_http(d, err))
         return NULL;
     return bf_take(d);
 }
@@ -426,6 +438,7 @@ void bf_dispatcher_free(struct bf_dispatcher *d)
     bf_pool_free(d->fetches);
     bf_api_free(d->api);
     bf_door_free(d->door);
+    bf_rate_free(d->rate);
     bf_feed_free(d->feed);
     bf_exchange_free(d->exchange);
     bf_closep_(&d->wake_fd);

@@ -41,8 +41,8 @@ bf_begin_fn bf_post_begin;
 bf_begin_fn bf_post_batch; /* POST /v1/batches */
 bf_begin_fn bf_post_seal;  /* POST /v1/batches/{batch}/seal */
 
-/* post_many.c: uploads that wait for room may go on. */
-void bf_post_resume(struct bf_api *api);
+/* post_many.c: uploads that wait may go on; ms until the next, or -1. */
+int bf_post_resume(struct bf_api *api);
 
 /* The shards to place by; 0: the request was refused, 503. */
 uint32_t bf_api_shards(struct bf_api *api, struct bf_problem *problem);

@@ -5,12 +5,13 @@
 
 #include <microhttpd.h>
 
+#include "config/clock.h"
 #include "config/secret.h"
+#include "dispatcher/guard.h"
 #include "dispatcher/listen.h"
 #include "dispatcher/problem.h"
 
 #define REQUEST_MAGIC 0x4e90573aU
-#define HEADER_BYTES (64U << 10) /* of memory per connection */
 
 /*
  * An answer that comes early ends a connection, and the client that is still
@@ -26,6 +27,9 @@ struct bf_http {
     void *arg;
     int epoll_fd; /* libmicrohttpd's */
     size_t max_body_bytes;
+    int64_t header_timeout_ms;
+    int64_t bytes_per_s; /* the least; 0: as slow as they like */
+    struct bf_guard guard;
     size_t active;
     struct bf_listener listener;
     struct bf_secret *tls_key; /* NULL: without TLS */
@@ -41,6 +45,9 @@ struct bf_request {
     const char *method;
     char *path;
     void *state;
+    struct bf_guarded *guarded; /* the connection; NULL: no memory for it */
+    int64_t moving_since_ms;    /* the body, since it last was let go on */
+    size_t moving_bytes;
     struct bf_answer answer;
     struct bf_request *next, *prev;
     size_t body_bytes;
@@ -135,11 +142,39 @@ void bf_answer_header(struct bf_answer *answer, const char *name,
     answer->nheaders++;
 }
 
+/* How long this many bytes may take. */
+static int64_t patience_ms(const struct bf_http *http, uint64_t bytes)
+{
+    return http->header_timeout_ms +
+           (int64_t)(bytes * 1000 / (uint64_t)http->bytes_per_s);
+}
+
+/* The body, or the rest of it, has to come from now on. */
+static void expect_body(struct bf_request *req)
+{
+    req->moving_since_ms = bf_mono_ms();
+    req->moving_bytes = 0;
+    bf_guard_until(req->guarded,
+                   req->http->bytes_per_s > 0
+                       ? req->moving_since_ms + patience_ms(req->http, 0)
+                       : BF_GUARD_NEVER);
+}
+
+static void note_body(struct bf_request *req, size_t bytes)
+{
+    req->moving_bytes += bytes;
+    if (req->http->bytes_per_s > 0)
+        bf_guard_until(req->guarded,
+                       req->moving_since_ms +
+                           patience_ms(req->http, req->moving_bytes));
+}
+
 void bf_request_resume(struct bf_request *req)
 {
     if (!req->suspended)
         return;
     req->suspended = false;
+    expect_body(req);
     MHD_resume_connection(req->connection);
 }
 
@@ -181,9 +216,13 @@ void bf_request_refuse(struct bf_request *req, const struct bf_problem *problem)
         .content_type = "application/problem+json",
         .body = BF_BUF_INIT(16U << 10),
     };
+    unsigned retry_after_s = bf_problem_retry_after(problem);
+    char seconds[16];
 
-    if (answer.status == 429 || answer.status == 503)
-        bf_answer_header(&answer, "Retry-After", "1");
+    if (retry_after_s > 0) {
+        snprintf(seconds, sizeof(seconds), "%u", retry_after_s);
+        bf_answer_header(&answer, "Retry-After", seconds);
+    }
     if (problem->code == BF_PROBLEM_UNAUTHORIZED)
         bf_answer_header(&answer, "WWW-Authenticate",
                          "Bearer realm=\"blockfleet\"");
@@ -256,6 +295,8 @@ static struct MHD_Response *response_of(struct bf_answer *answer)
 static enum MHD_Result queue_answer(struct bf_request *req)
 {
     struct bf_answer *answer = &req->answer;
+    uint64_t bytes =
+        answer->stream.read ? answer->stream.bytes : answer->body.len;
     struct MHD_Response *response = response_of(answer);
     enum MHD_Result result;
 
@@ -263,6 +304,9 @@ static enum MHD_Result queue_answer(struct bf_request *req)
         return MHD_NO;
     add_headers(response, answer);
     req->queued = true;
+    if (req->http->bytes_per_s > 0)
+        bf_guard_until(req->guarded,
+                       bf_mono_ms() + patience_ms(req->http, bytes));
     result = MHD_queue_response(req->connection, answer->status, response);
     MHD_destroy_response(response);
     return result;
@@ -271,7 +315,42 @@ static enum MHD_Result queue_answer(struct bf_request *req)
 static void suspend(struct bf_request *req)
 {
     req->suspended = true;
+    bf_guard_until(req->guarded, BF_GUARD_NEVER);
     MHD_suspend_connection(req->connection);
+}
+
+static struct bf_guarded *guarded_of(struct MHD_Connection *connection)
+{
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+
+    return info ? info->socket_context : NULL;
+}
+
+/* The next request has to be there, with its headers, before that. */
+static void expect_headers(struct bf_http *http, struct bf_guarded *guarded)
+{
+    bf_guard_until(guarded, bf_mono_ms() + http->header_timeout_ms);
+}
+
+static void on_connection(void *cls, struct MHD_Connection *connection,
+                          void **context,
+                          enum MHD_ConnectionNotificationCode what)
+{
+    const union MHD_ConnectionInfo *info;
+    struct bf_http *http = cls;
+
+    if (what == MHD_CONNECTION_NOTIFY_CLOSED) {
+        bf_guard_remove(&http->guard, *context);
+        *context = NULL;
+        return;
+    }
+    info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (!info)
+        return;
+    *context = bf_guard_add(&http->guard, info->connect_fd);
+    expect_headers(http, *context);
 }
 
 static struct bf_request *request_new(struct bf_http *http,
@@ -296,6 +375,8 @@ static struct bf_request *request_new(struct bf_http *http,
         http->first->prev = req;
     http->first = req;
     http->active++;
+    req->guarded = guarded_of(connection);
+    expect_body(req);
     return req;
 }
 
@@ -343,13 +424,12 @@ static enum MHD_Result on_headers(struct bf_http *http, struct bf_request *req)
     http->ops.begin(http->arg, req);
     if (!req->answered && !req->unlimited && declares_too_much(req))
         answer_too_large(req);
-    if (!req->answered)
-        return MHD_YES;
-    /* A body that may follow is read away first, unless it is large. */
-    if (bf_request_header(req, MHD_HTTP_HEADER_CONTENT_LENGTH) ||
-        bf_request_header(req, MHD_HTTP_HEADER_TRANSFER_ENCODING))
-        return declares_too_much(req) ? queue_answer(req) : MHD_YES;
-    return queue_answer(req);
+    /*
+     * What is answered now ends the connection, for libmicrohttpd: a body that
+     * may follow is read away first, unless it is large.
+     */
+    return req->answered && declares_too_much(req) ? queue_answer(req)
+                                                   : MHD_YES;
 }
 
 static enum MHD_Result on_piece(struct bf_http *http, struct bf_request *req,
@@ -357,6 +437,7 @@ static enum MHD_Result on_piece(struct bf_http *http, struct bf_request *req,
 {
     size_t taken;
 
+    note_body(req, *size);
     if (!req->answered && !req->unlimited &&
         req->body_bytes + *size > http->max_body_bytes)
         answer_too_large(req);
@@ -415,8 +496,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection,
     struct bf_http *http = cls;
     struct bf_request *req;
 
-    (void)connection;
     (void)why;
+    expect_headers(http, guarded_of(connection));
     if (!*state)
         return;
     req = request_from(*state);
@@ -496,7 +577,13 @@ static void make_items(struct bf_http *http, const struct bf_http_conf *conf,
     add_item(items, MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, http);
     add_item(items, MHD_OPTION_CONNECTION_LIMIT, conf->max_connections, NULL);
     add_item(items, MHD_OPTION_CONNECTION_TIMEOUT, conf->timeout_s, NULL);
-    add_item(items, MHD_OPTION_CONNECTION_MEMORY_LIMIT, HEADER_BYTES, NULL);
+    if (conf->connections_per_ip > 0)
+        add_item(items, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+                 conf->connections_per_ip, NULL);
+    add_item(items, MHD_OPTION_NOTIFY_CONNECTION, (intptr_t)on_connection,
+             http);
+    add_item(items, MHD_OPTION_CONNECTION_MEMORY_LIMIT, BF_HTTP_HEAD_BYTES,
+             NULL);
     if (http->tls_key) {
         add_item(items, MHD_OPTION_HTTPS_MEM_KEY, 0,
                  bf_secret_reveal(http->tls_key, TLS_ORIGIN).ptr);
@@ -544,6 +631,8 @@ struct bf_http *bf_http_new(const struct bf_http_conf *conf, struct bf_err *err)
     http->ops = *conf->ops;
     http->arg = conf->arg;
     http->max_body_bytes = conf->max_body_bytes;
+    http->header_timeout_ms = conf->header_timeout_ms;
+    http->bytes_per_s = (int64_t)conf->least_bytes_per_s;
     http->tls_cert = (struct bf_buf)BF_BUF_INIT(1U << 20);
     if (read_tls(http, conf, err) ||
         bf_listen(conf->listen, &http->listener, err))
@@ -596,6 +685,7 @@ int bf_http_timeout_ms(struct bf_http *http)
 
 void bf_http_run(struct bf_http *http)
 {
+    bf_guard_tick(&http->guard, bf_mono_ms());
     MHD_run(http->daemon);
 }
 

@@ -32,12 +32,18 @@ struct bf_http_ops {
     void (*gone)(void *arg, struct bf_request *req);
 };
 
+/* Memory of a connection: request line and headers have to fit. */
+#define BF_HTTP_HEAD_BYTES (64U << 10)
+
 /* Borrowed until bf_http_free(), save listen. */
 struct bf_http_conf {
     const char *listen; /* host:port or [IPv6]:port; port 0: any free one */
     unsigned max_connections;
-    unsigned timeout_s;    /* of a connection on which nothing moves */
-    size_t max_body_bytes; /* more is discarded and answered with 413 */
+    unsigned connections_per_ip; /* 0: as many as there are */
+    int64_t header_timeout_ms;   /* until a request's headers are there */
+    uint64_t least_bytes_per_s;  /* of a body or an answer; 0: any */
+    unsigned timeout_s;          /* of a connection on which nothing moves */
+    size_t max_body_bytes;       /* more is discarded and answered with 413 */
     const char *tls_cert, *tls_key; /* PEM files; NULL: HTTP without TLS */
     const struct bf_http_ops *ops;
     void *arg;

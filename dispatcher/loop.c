@@ -74,6 +74,13 @@ void bf_loop_wait(struct bf_loop *loop, int timeout_ms)
     }
 }
 
+int bf_sooner_ms(int a_ms, int b_ms)
+{
+    if (a_ms < 0 || b_ms < 0)
+        return a_ms < 0 ? b_ms : a_ms;
+    return a_ms < b_ms ? a_ms : b_ms;
+}
+
 int bf_wake_new(struct bf_err *err)
 {
     int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

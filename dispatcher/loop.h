@@ -25,6 +25,9 @@ int bf_loop_add(struct bf_loop *loop, int fd, bf_loop_fn *fn, void *arg,
 /* Wait up to timeout_ms (-1: for ever) and call what is ready. */
 void bf_loop_wait(struct bf_loop *loop, int timeout_ms);
 
+/* The sooner of two timeouts; -1 is none. */
+int bf_sooner_ms(int a_ms, int b_ms);
+
 /* An eventfd, non-blocking, to wake a loop with. -1 on failure. */
 int bf_wake_new(struct bf_err *err);
 /* Any thread. */

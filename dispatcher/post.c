@@ -5,6 +5,7 @@
 #include <strings.h>
 
 #include "config/clock.h"
+#include "dispatcher/rate.h"
 
 void bf_post_hold(struct bf_post *post, size_t bytes)
 {
@@ -113,6 +114,26 @@ struct bf_shipment *bf_post_read(struct bf_post *post, struct bf_slice text,
     if (shipment && shipment->batch[0] && check_batch(post, shipment, problem))
         bf_shipment_free(bf_take(shipment));
     return shipment;
+}
+
+int64_t bf_post_wait_ms(const struct bf_post *post,
+                        const struct bf_shipment *shipment)
+{
+    struct bf_rate *rate = post->api->conf.rate;
+
+    return rate ? bf_rate_wait_ms(rate, bf_slice_str(shipment->workspace),
+                                  bf_mono_us())
+                : 0;
+}
+
+void bf_post_charge(const struct bf_post *post,
+                    const struct bf_shipment *shipment)
+{
+    struct bf_rate *rate = post->api->conf.rate;
+
+    if (rate)
+        bf_rate_charge(rate, bf_slice_str(shipment->workspace), shipment->bytes,
+                       bf_mono_us());
 }
 
 /* ---- the request ----------------------------------------------------------*/

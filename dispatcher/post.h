@@ -40,6 +40,13 @@ void bf_post_hold(struct bf_post *post, size_t bytes);
 struct bf_shipment *bf_post_read(struct bf_post *post, struct bf_slice text,
                                  struct bf_problem *problem);
 
+/* ms until the job's workspace may submit again; 0: now. */
+int64_t bf_post_wait_ms(const struct bf_post *post,
+                        const struct bf_shipment *shipment);
+/* It was accepted. */
+void bf_post_charge(const struct bf_post *post,
+                    const struct bf_shipment *shipment);
+
 /* Where a job is now: members of an answer. */
 void bf_post_put_place(const struct bf_post *post, struct bf_json_out *out,
                        const struct bf_shipment *shipment);

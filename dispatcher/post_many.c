@@ -6,6 +6,7 @@
 
 #include <inttypes.h>
 
+#include "config/clock.h"
 #include "dispatcher/answers.h"
 #include "dispatcher/lines.h"
 #include "dispatcher/post.h"
@@ -21,8 +22,9 @@ struct bf_upload {
     uint64_t first_line;        /* what the first line is called */
     uint64_t count;             /* lines so far */
     uint64_t body_bytes;
-    bool full;  /* no more lines are read */
-    bool ended; /* the body is complete, or longer than it may be */
+    int64_t until_ms; /* bf_mono_ms(): a workspace has submitted too fast */
+    bool full;        /* no more lines are read */
+    bool ended;       /* the body is complete, or longer than it may be */
     struct bf_upload *next_stalled;
     bool stalled;
 };
@@ -191,6 +193,8 @@ static void take_line(struct bf_upload *upload, const struct bf_line *line)
         return;
     }
     shipment->tag = (int64_t)number;
+    bf_post_charge(post, shipment);
+    upload->until_ms = bf_mono_ms() + bf_post_wait_ms(post, shipment);
     post->pending++;
     bf_outbox_add(post->api->conf.outbox, shipment, shards, on_report, upload);
 }
@@ -238,21 +242,29 @@ static void unstall(struct bf_upload *upload)
 
 static bool may_go_on(const struct bf_upload *upload)
 {
-    return bf_outbox_has_room(upload->post.api->conf.outbox, 0) &&
+    const struct bf_api *api = upload->post.api;
+
+    return (api->stopping || upload->until_ms <= bf_mono_ms()) &&
+           bf_outbox_has_room(upload->post.api->conf.outbox, 0) &&
            bf_answers_room(upload->answers) != BF_ANSWERS_WAIT;
 }
 
-void bf_post_resume(struct bf_api *api)
+int bf_post_resume(struct bf_api *api)
 {
+    int64_t now = bf_mono_ms(), soonest = INT64_MAX;
     struct bf_upload *next;
 
     for (struct bf_upload *upload = api->stalled; upload; upload = next) {
         next = upload->next_stalled;
-        if (!may_go_on(upload))
+        if (!may_go_on(upload)) {
+            if (upload->until_ms > now && upload->until_ms < soonest)
+                soonest = upload->until_ms;
             continue;
+        }
         unstall(upload);
         bf_request_resume(upload->post.req);
     }
+    return soonest == INT64_MAX ? -1 : (int)(soonest - now);
 }
 
 /* Is there room for one more line now? Else the upload stalls or is full. */

@@ -4,6 +4,8 @@
 
 #include "schemas/json.h"
 
+#define MAX_INSTANCE 1024 /* a path may be longer than any answer */
+
 static const struct {
     const char *code;
     unsigned status;
@@ -21,6 +23,21 @@ unsigned bf_problem_status(enum bf_problem_code code)
     return table[code].status;
 }
 
+const char *bf_problem_name(enum bf_problem_code code)
+{
+    bf_assert(code < BF_PROBLEMS);
+    return table[code].code;
+}
+
+unsigned bf_problem_retry_after(const struct bf_problem *problem)
+{
+    unsigned status = bf_problem_status(problem->code);
+
+    if (status != 429 && status != 503)
+        return 0;
+    return problem->retry_after_s > 0 ? problem->retry_after_s : 1;
+}
+
 int bf_problem_set(struct bf_problem *problem, enum bf_problem_code code,
                    const char *field, const char *fmt, ...)
 {
@@ -29,6 +46,7 @@ int bf_problem_set(struct bf_problem *problem, enum bf_problem_code code,
     if (!problem)
         return -1;
     problem->code = code;
+    problem->retry_after_s = 0;
     snprintf(problem->field, sizeof(problem->field), "%s", field ? field : "");
     va_start(ap, fmt);
     vsnprintf(problem->detail, sizeof(problem->detail), fmt, ap);
@@ -56,7 +74,7 @@ int bf_problem_json(const struct bf_problem *problem, const char *instance,
     bf_json_str(&json, "title", table[problem->code].title);
     bf_json_int(&json, "status", table[problem->code].status);
     bf_json_str(&json, "detail", problem->detail);
-    if (instance)
+    if (instance && strlen(instance) <= MAX_INSTANCE)
         bf_json_str(&json, "instance", instance);
     if (problem->field[0])
         bf_json_str(&json, "field", problem->field);

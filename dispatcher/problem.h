@@ -24,6 +24,7 @@
     X(TOO_LARGE, "too_large", 413, "The request is too large")                 \
     X(MEDIA_TYPE, "media_type", 415, "Send JSON or NDJSON")                    \
     X(BUSY, "busy", 429, "Too many bytes on their way to Kafka")               \
+    X(RATE, "rate_limited", 429, "Too much at once of this workspace")         \
     X(INTERNAL, "internal", 500, "Our fault")                                  \
     X(UNAVAILABLE, "unavailable", 503, "Not now")                              \
     X(NOT_CONFIRMED, "not_confirmed", 503,                                     \
@@ -38,11 +39,16 @@ enum bf_problem_code {
 
 struct bf_problem {
     enum bf_problem_code code;
-    char field[80];   /* "" when no field is to blame */
-    char detail[320]; /* one sentence */
+    char field[80];         /* "" when no field is to blame */
+    char detail[320];       /* one sentence */
+    unsigned retry_after_s; /* 0: a second, if it may be tried again at all */
 };
 
 unsigned bf_problem_status(enum bf_problem_code code);
+/* "bad_json"; the last part of the type. */
+const char *bf_problem_name(enum bf_problem_code code);
+/* Seconds for Retry-After; 0: trying again as it is will not help. */
+unsigned bf_problem_retry_after(const struct bf_problem *problem);
 
 /* Sets *problem (which may be NULL) and returns -1. field NULL: none. */
 int bf_problem_set(struct bf_problem *problem, enum bf_problem_code code,

@@ -1,13 +1,16 @@
 """The dispatcher's front door: keys, for people who have none and too many."""
 
+import contextlib
 import datetime
 import http.client
 import ipaddress
 import json
 import os
+import socket
 import ssl
 import subprocess
 import tempfile
+import time
 import unittest
 import warnings
 from collections.abc import Iterator
@@ -296,6 +299,125 @@ class DoorTest(Front):
             assert dispatcher.proc is not None
             self.assertNotEqual(dispatcher.proc.wait(20), 0)
             self.assertIn(words, dispatcher.proc.log_text())
+
+    def test_a_workspace_submits_no_faster_than_it_may(self) -> None:
+        dispatcher = self.dispatcher_with(
+            "rate", dispatcher__workspace_jobs_per_s="20"
+        ).start()
+        answers = [dispatcher.post(job("fast")) for _ in range(60)]
+        statuses = {answer.status for answer in answers}
+        self.assertEqual(statuses, {202, 429})
+        self.assertEqual([answer.status for answer in answers[:20]], [202] * 20)
+        refused = next(answer for answer in answers if answer.status == 429)
+        self.assert_problem(refused, 429, "rate_limited")
+        self.assertGreaterEqual(int(refused.headers["Retry-After"]), 1)
+        self.assertEqual(dispatcher.post(job("calm")).status, 202)
+        # An upload is not refused: it is read no faster than that.
+        began = time.monotonic()
+        told = dispatcher.post_lines([job("many")] * 60).lines()
+        took = time.monotonic() - began
+        self.assertEqual([line["status"] for line in told], [202] * 60)
+        self.assertGreater(took, 1.8)
+
+    def test_who_stalls_stops_nobody(self) -> None:
+        dispatcher = self.dispatcher_with(
+            "stalled",
+            dispatcher__header_timeout="4s",
+            dispatcher__connections_per_ip="600",
+            dispatcher__least_bytes_per_s="1M",
+        ).start()
+        host, port = dispatcher.address.rsplit(":", 1)
+        unfinished = (
+            b"",
+            b"GET /v1/us",
+            b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ",
+            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 999\r\n\r\n{",
+            b"POST /v1/jobs HTTP/1.1\r\nHost: x\r\n"
+            b"Content-Type: application/x-ndjson\r\nContent-Length: 999\r\n\r\n{",
+        )
+        with contextlib.ExitStack() as stack:
+            stalled = []
+            for number in range(500):
+                stalled.append(
+                    stack.enter_context(socket.create_connection((host, int(port))))
+                )
+                stalled[-1].sendall(unfinished[number % len(unfinished)])
+            for number in range(20):
+                began = time.monotonic()
+                self.assertEqual(
+                    dispatcher.post(job("calm", id=f"c{number}")).status, 202
+                )
+                self.assertLess(time.monotonic() - began, 3)
+
+            def trickle() -> bool:
+                """A byte now and then does not help them."""
+                for one in list(stalled):
+                    try:
+                        one.setblocking(False)
+                        if one.recv(1) == b"":
+                            stalled.remove(one)
+                            continue
+                    except BlockingIOError:
+                        pass
+                    except OSError:
+                        stalled.remove(one)
+                        continue
+                    with contextlib.suppress(OSError):
+                        one.send(b"a")
+                return not stalled
+
+            wait_until(trickle, 20, "the end of those who stall", every_s=0.5)
+        self.assertEqual(dispatcher.get("/healthz").status, 200)
+
+    def test_one_address_has_so_many_connections(self) -> None:
+        dispatcher = self.dispatcher_with(
+            "narrow", dispatcher__connections_per_ip="16"
+        ).start(ready=False)
+        host, port = dispatcher.address.rsplit(":", 1)
+        with contextlib.ExitStack() as stack:
+            for _ in range(16):
+                stack.enter_context(socket.create_connection((host, int(port))))
+            with self.assertRaises((OSError, http.client.HTTPException)):
+                dispatcher.get("/healthz")
+        wait_until(lambda: self.answers(dispatcher), 10, "a connection again")
+
+    @staticmethod
+    def answers(dispatcher: Dispatcher) -> bool:
+        try:
+            return dispatcher.get("/healthz").status == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def test_what_the_library_answers_itself(self) -> None:
+        """As LIMITS.md says: a status, but no problem+json."""
+        dispatcher = self.dispatcher_with("raw").start(ready=False)
+        host, port = dispatcher.address.rsplit(":", 1)
+
+        def ask(head: bytes) -> tuple[int, bytes]:
+            with socket.create_connection((host, int(port)), timeout=20) as connection:
+                tail = b"\r\nHost: x\r\nConnection: close\r\n\r\n"
+                connection.sendall(head + tail)
+                told = b"".join(iter(lambda: connection.recv(65536), b""))
+            return (int(told.split()[1]) if told else 0), told
+
+        long = b"a" * 70_000
+        cases = [
+            (b"GET /" + long + b" HTTP/1.1", 414),
+            (b"GET /healthz HTTP/1.1\r\nX-Long: " + long, 431),
+            (b"GET /healthz HTTP/1.1\r\nno colon", 400),
+            (b"GET /healthz HTTP/3.0", 505),
+            (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: x", 400),
+            (b"POST /v1/jobs HTTP/1.1\r\nContent-Length: " + b"9" * 30, 413),
+        ]
+        for head, status in cases:
+            found, told = ask(head)
+            self.assertEqual(found, status, told)
+            self.assertNotIn(b"problem+json", told)
+        # What is ours is told as ours, however long it is.
+        found, told = ask(b"GET /" + b"a" * 30_000 + b" HTTP/1.1")
+        self.assertEqual(found, 404)
+        self.assertIn(b"application/problem+json", told)
+        self.assertIn(b"urn:blockfleet:problem:not_found", told)
 
 
 if __name__ == "__main__":
