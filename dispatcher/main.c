@@ -20,6 +20,8 @@ static int stop_signals(struct bf_err *err)
     sigaddset(&set, SIGINT);
     pthread_sigmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
+    /* It has no children; as pid 1 it gets those of others: reap them. */
+    signal(SIGCHLD, SIG_IGN);
     fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
     if (fd < 0)
         return bf_err_set(err, BF_ERR_FATAL, "signalfd", "cannot be made");

@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 BUILD = ROOT / "build"
 HERE = ROOT / "tests" / "gate"
 KAFKA = ROOT / "tests" / "kafka"
+IMAGE = ROOT / "tests" / "image"
 TAIL_LINES = 150
 RUNNING: set[subprocess.Popen[bytes]] = set()
 
@@ -228,6 +229,23 @@ def fuzz(gate: Gate, seconds: int) -> None:
         gate.step(f"fuzz {name}", [target, *options, *inputs], needs=["build fuzz"])
 
 
+def other_debian(gate: Gate) -> None:
+    """Debian 13 in folders of the cache: its compiler and libraries, and the
+    image with a fleet of it."""
+    steps = ("debian 13", "image")
+    tried = subprocess.run(
+        [sys.executable, IMAGE / "debian.py"], capture_output=True, text=True
+    )
+    if tried.returncode:
+        for name in steps:
+            gate.skip(name, tried.stdout.strip() or tried.stderr.strip())
+        return
+    check = [sys.executable, IMAGE / "dockerfile.py", "--target", "check"]
+    gate.step(steps[0], check, count=of_ctest, minutes=60)
+    image = [sys.executable, "-m", "unittest", "-v", "test_image"]
+    gate.step(steps[1], image, count=of_unittest, cwd=IMAGE, minutes=60)
+
+
 def python_tests(gate: Gate, pattern: list[str]) -> None:
     """The runner's with the Python that has what blocks import."""
     cache = Path(os.environ.get("BLOCKFLEET_CACHE", ROOT / ".cache"))
@@ -331,6 +349,7 @@ def everything(gate: Gate, full: bool) -> None:
     python_tests(gate, [])
     kafka_tests(gate, [], full)
     if full:
+        other_debian(gate)
         fuzz(gate, 60)
 
 
