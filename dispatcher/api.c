@@ -70,6 +70,11 @@ static int check_scope(struct bf_api *api, const struct bf_request *req,
                       &path->caller, problem))
         return -1;
     switch (route->scope) {
+    case BF_SCOPE_QUERY_OR_ALL:
+        if (!bf_request_query(req, "workspace") &&
+            bf_door_check_operator(door, &path->caller, NULL) == 0)
+            return 0;
+        /* fall through */
     case BF_SCOPE_QUERY:
         if (find_workspace(api, req, path, problem))
             return -1;

@@ -125,6 +125,18 @@ static int ask_results(struct bf_get *get, struct bf_reader_db *reader)
                           &get->problem);
 }
 
+static int ask_usage(struct bf_get *get, struct bf_reader_db *reader)
+{
+    const struct bf_usage_question question = {
+        .workspace = get->question.workspace,
+        .from_ms = get->question.from_ms,
+        .to_ms = get->question.to_ms,
+        .by = get->question.usage_by,
+    };
+
+    return bf_reader_usage(reader, &question, &get->out, &get->problem);
+}
+
 static int ask_view(struct bf_get *get, struct bf_reader_db *reader)
 {
     const struct bf_question *asked = &get->question;
@@ -144,8 +156,7 @@ static int ask_view(struct bf_get *get, struct bf_reader_db *reader)
         return bf_reader_batch(reader, asked->workspace, asked->batch,
                                &get->out, &get->problem);
     case BF_ASK_USAGE:
-        return bf_reader_usage(reader, asked->workspace, &get->out,
-                               &get->problem);
+        return ask_usage(get, reader);
     }
     return -1;
 }

@@ -5,6 +5,7 @@
 #include "config/clock.h"
 #include "dispatcher/get.h"
 #include "dispatcher/row.h"
+#include "dispatcher/view_usage.h"
 
 #define PAGE_LIMIT 200 /* when none is asked for */
 
@@ -150,6 +151,40 @@ static int read_list(struct bf_question *question, const struct bf_request *req,
                      problem);
 }
 
+/* Sums are kept by the hour: less than one cannot be told. */
+static int check_hours(const struct bf_question *question,
+                       struct bf_problem *problem)
+{
+    if (question->from_ms % BF_HOUR_MS)
+        return bad(problem, "from", "must be a full hour");
+    if (question->to_ms % BF_HOUR_MS && question->to_ms != BF_MAX_TIME_MS)
+        return bad(problem, "to", "must be a full hour");
+    return 0;
+}
+
+static int read_usage(struct bf_question *question,
+                      const struct bf_request *req, struct bf_problem *problem)
+{
+    const char *text = bf_request_query(req, "group_by");
+    struct bf_slice names[8];
+    size_t count = text ? bf_slice_split(bf_slice_str(text), ',', names, 8) : 0;
+
+    for (size_t i = 0; i < count && i < bf_countof(names); i++) {
+        unsigned by = bf_usage_by_parse(names[i]);
+
+        if (by == 0)
+            return bad(problem, "group_by",
+                       "must be of workspace, block, block_type, fingerprint, "
+                       "hour, day and billable");
+        question->usage_by |= by;
+    }
+    if (count > bf_countof(names))
+        return bad(problem, "group_by", "names the same thing twice");
+    if (read_range(question, req, problem))
+        return -1;
+    return check_hours(question, problem);
+}
+
 int bf_question_read(struct bf_question *question, const struct bf_request *req,
                      const struct bf_path *path, struct bf_problem *problem)
 {
@@ -170,7 +205,7 @@ int bf_question_read(struct bf_question *question, const struct bf_request *req,
     case BF_ASK_BATCH:
         return copy_id(question->batch, path->segments[1], "batch", problem);
     case BF_ASK_USAGE:
-        break;
+        return read_usage(question, req, problem);
     }
     return 0;
 }

@@ -29,6 +29,7 @@ struct bf_question {
     char label[512];                      /* "": any; see struct bf_list */
     char cursor[BF_CURSOR_SIZE];          /* "": from the first */
     unsigned statuses;
+    unsigned usage_by;      /* of bf_usage_by */
     int64_t from_ms, to_ms; /* [from, to) */
     int limit;
     bool lines;     /* NDJSON is asked for */

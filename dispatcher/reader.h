@@ -41,7 +41,27 @@ int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
 int bf_reader_batch_facts(struct bf_reader_db *reader, const char *workspace,
                           const char *batch, struct bf_batch *ret,
                           struct bf_problem *problem);
-int bf_reader_usage(struct bf_reader_db *reader, const char *workspace,
+
+/* What sums of metering are split by. */
+enum bf_usage_by {
+    BF_BY_WORKSPACE = 1,
+    BF_BY_BLOCK_TYPE = 2,
+    BF_BY_FINGERPRINT = 4,
+    BF_BY_HOUR = 8,
+    BF_BY_DAY = 16,
+    BF_BY_BILLABLE = 32,
+};
+/* One of them by its name, "block" for both that tell a block; 0: none. */
+unsigned bf_usage_by_parse(struct bf_slice name);
+
+struct bf_usage_question {
+    const char *workspace;  /* "": all */
+    int64_t from_ms, to_ms; /* [from, to), full hours */
+    unsigned by;            /* of bf_usage_by; 0: one sum */
+};
+#define BF_USAGE_GROUPS 10000 /* more in one answer are refused */
+int bf_reader_usage(struct bf_reader_db *reader,
+                    const struct bf_usage_question *question,
                     struct bf_buf *out, struct bf_problem *problem);
 
 /* Finished jobs by the time they ended. */

@@ -17,7 +17,6 @@ enum bf_reader_stmt {
     BF_READER_JOBS,
     BF_READER_BATCH_JOBS,
     BF_READER_BATCH,
-    BF_READER_USAGE,
     BF_READER_STMTS,
 };
 

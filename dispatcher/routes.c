@@ -23,7 +23,11 @@ static const struct bf_route routes[] = {
     {"POST", "/v1/batches", BF_SCOPE_QUERY, {NULL}, bf_post_batch},
     {"GET", "/v1/batches/{batch}", BF_SCOPE_QUERY, {NULL}, bf_get_batch},
     {"POST", "/v1/batches/{batch}/seal", BF_SCOPE_QUERY, {NULL}, bf_post_seal},
-    {"GET", "/v1/usage", BF_SCOPE_QUERY, {NULL}, bf_get_usage},
+    {"GET",
+     "/v1/usage",
+     BF_SCOPE_QUERY_OR_ALL,
+     {"group_by", "from", "to"},
+     bf_get_usage},
 };
 
 const struct bf_route *bf_route_at(size_t i)
@@ -95,7 +99,9 @@ const struct bf_route *bf_route_find(const char *method, const char *path,
 
 bool bf_route_takes(const struct bf_route *route, const char *name)
 {
-    if (route->scope == BF_SCOPE_QUERY && strcmp(name, "workspace") == 0)
+    if ((route->scope == BF_SCOPE_QUERY ||
+         route->scope == BF_SCOPE_QUERY_OR_ALL) &&
+        strcmp(name, "workspace") == 0)
         return true;
     for (size_t i = 0; i < BF_ROUTE_QUERY && route->query[i]; i++) {
         if (strcmp(name, route->query[i]) == 0)

@@ -13,8 +13,9 @@ enum bf_scope {
     BF_SCOPE_FORGOTTEN, /* a row that does not say: a broken invariant */
     BF_SCOPE_EVERYONE,  /* needs no key: tells nothing about jobs */
     BF_SCOPE_QUERY,     /* the workspace of the query, or the key's only one */
-    BF_SCOPE_BODY,      /* workspaces stand in the body: intake.h asks */
-    BF_SCOPE_OPERATOR,  /* keys of every workspace */
+    BF_SCOPE_QUERY_OR_ALL, /* the same; of an operator who names none: all */
+    BF_SCOPE_BODY,         /* workspaces stand in the body: intake.h asks */
+    BF_SCOPE_OPERATOR,     /* keys of every workspace */
 };
 
 #define BF_ROUTE_QUERY 8
@@ -23,7 +24,7 @@ struct bf_route {
     const char *method;
     const char *path; /* "/v1/jobs/{id}": braces stand for one segment */
     enum bf_scope scope;
-    /* What may stand in the query, besides workspace with BF_SCOPE_QUERY. */
+    /* What may stand in the query, besides workspace with the two of them. */
     const char *query[BF_ROUTE_QUERY];
     bf_begin_fn *begin;
 };

@@ -10,7 +10,7 @@
 #include "schemas/err.h"
 
 /* A change of the tables or of what a column means is a new number. */
-#define FORMAT "4"
+#define FORMAT "5"
 
 static const char schema[] =
     "CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;"
@@ -53,11 +53,15 @@ static const char schema[] =
     /* each metering event counts once, however often it is there */
     "CREATE TABLE usage_ids(day INTEGER, id TEXT, PRIMARY KEY(day, id))"
     " WITHOUT ROWID;"
+    /* whole numbers alone, so that every sum is exact */
     "CREATE TABLE usage_totals("
-    " workspace TEXT, day INTEGER, rows INTEGER NOT NULL,"
-    " runs INTEGER NOT NULL, duration_us INTEGER NOT NULL,"
+    " workspace TEXT, hour INTEGER, billable INTEGER, block_type TEXT,"
+    " fingerprint TEXT, rows INTEGER NOT NULL, runs INTEGER NOT NULL,"
+    " duration_us INTEGER NOT NULL, execution_us INTEGER NOT NULL,"
     " input_bytes INTEGER NOT NULL, output_bytes INTEGER NOT NULL,"
-    " PRIMARY KEY(workspace, day)) WITHOUT ROWID;";
+    " vcpu_us INTEGER NOT NULL, memory_gib_us INTEGER NOT NULL,"
+    " PRIMARY KEY(workspace, hour, billable, block_type, fingerprint))"
+    " WITHOUT ROWID;";
 
 #define JOB_COLUMNS                                                            \
     "generation, has_job, lane, partition, \"offset\", accepted_ms,"           \

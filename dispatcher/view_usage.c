@@ -15,13 +15,31 @@ struct bf_view_usage {
     sqlite3_stmt *forget_totals;
 };
 
-struct quantities {
+/* Quantities in the order of the table's columns. */
+enum { RUNS, DURATION, EXECUTION, INPUT, OUTPUT, VCPU, MEMORY, QUANTITIES };
+
+static const struct {
+    const char *name;
+    bool seconds;  /* else a whole number */
+    bool optional; /* null counts as 0 */
+} quantities[] = {
+    [RUNS] = {"runs", false, false},
+    [DURATION] = {"duration_seconds", true, false},
+    [EXECUTION] = {"execution_seconds", true, true},
+    [INPUT] = {"input_bytes", false, false},
+    [OUTPUT] = {"output_bytes", false, false},
+    [VCPU] = {"vcpu_seconds", true, true},
+    [MEMORY] = {"memory_gib_seconds", true, true},
+};
+_Static_assert(bf_countof(quantities) == QUANTITIES, "a row each");
+
+struct event {
     struct bf_slice workspace;
-    int64_t day;
-    int64_t runs;
-    int64_t duration_us;
-    int64_t input_bytes;
-    int64_t output_bytes;
+    struct bf_slice block_type;  /* "" when it is of no block */
+    struct bf_slice fingerprint; /* the same */
+    bool billable;
+    int64_t hour;
+    int64_t values[QUANTITIES];
 };
 
 static bool prepare(struct bf_view_usage *usage, sqlite3 *db,
@@ -32,15 +50,17 @@ static bool prepare(struct bf_view_usage *usage, sqlite3 *db,
         db, "INSERT OR IGNORE INTO usage_ids VALUES(?1, ?2)", err);
     usage->add = bf_sql_prepare(
         db,
-        "INSERT INTO usage_totals VALUES(?1, ?6, 1, ?2, ?3, ?4, ?5)"
-        " ON CONFLICT DO UPDATE SET rows = rows + 1, runs = runs + ?2,"
-        " duration_us = duration_us + ?3, input_bytes = input_bytes + ?4,"
-        " output_bytes = output_bytes + ?5",
+        "INSERT INTO usage_totals VALUES(?1, ?2, ?3, ?4, ?5, 1, ?6, ?7, ?8,"
+        " ?9, ?10, ?11, ?12) ON CONFLICT DO UPDATE SET rows = rows + 1,"
+        " runs = runs + ?6, duration_us = duration_us + ?7,"
+        " execution_us = execution_us + ?8, input_bytes = input_bytes + ?9,"
+        " output_bytes = output_bytes + ?10, vcpu_us = vcpu_us + ?11,"
+        " memory_gib_us = memory_gib_us + ?12",
         err);
     usage->forget_ids =
         bf_sql_prepare(db, "DELETE FROM usage_ids WHERE day < ?1", err);
     usage->forget_totals =
-        bf_sql_prepare(db, "DELETE FROM usage_totals WHERE day < ?1", err);
+        bf_sql_prepare(db, "DELETE FROM usage_totals WHERE hour < ?1", err);
     return usage->note && usage->add && usage->forget_ids &&
            usage->forget_totals;
 }
@@ -78,105 +98,156 @@ int64_t bf_view_usage_since(int64_t now_ms)
            bf_topic_retention_ms(BF_TOPIC_USAGE) / BF_DAY_MS + 1;
 }
 
+static int read_fraction(const char *point, uint64_t *ret)
+{
+    uint64_t micros = 0;
+    size_t digits;
+
+    for (digits = 0; point[1 + digits]; digits++) {
+        if (digits == 6 || point[1 + digits] < '0' || point[1 + digits] > '9')
+            return -1;
+        micros = micros * 10 + (uint64_t)(point[1 + digits] - '0');
+    }
+    if (digits == 0)
+        return -1;
+    for (; digits < 6; digits++)
+        micros *= 10;
+    *ret = micros;
+    return 0;
+}
+
 int bf_view_usage_micros(const char *text, int64_t *ret)
 {
     const char *point = text ? strchr(text, '.') : NULL;
-    size_t whole_len = point ? (size_t)(point - text) : text ? strlen(text) : 0;
+    size_t len = point ? (size_t)(point - text) : text ? strlen(text) : 0;
     uint64_t whole, micros = 0;
-    size_t digits = 0;
 
     if (!text ||
-        bf_slice_u64((struct bf_slice){text, whole_len}, INT32_MAX, &whole))
+        bf_slice_u64((struct bf_slice){text, len}, INT32_MAX, &whole) ||
+        (point && read_fraction(point, &micros)))
         return -1;
-    if (point) {
-        for (digits = 0; point[1 + digits]; digits++) {
-            if (digits == 6 || point[1 + digits] < '0' ||
-                point[1 + digits] > '9')
-                return -1;
-            micros = micros * 10 + (uint64_t)(point[1 + digits] - '0');
-        }
-        if (digits == 0)
-            return -1;
-    }
-    for (; digits < 6; digits++)
-        micros *= 10;
     *ret = (int64_t)(whole * 1000000 + micros);
     return 0;
 }
 
-static int read_count(const json_t *doc, const char *name, int64_t *ret)
+static int read_whole(const char *text, int64_t *ret)
 {
     uint64_t value;
 
-    if (bf_slice_u64(bf_json_slice(json_object_get(doc, name)), INT64_MAX >> 16,
-                     &value))
+    if (bf_slice_u64(bf_slice_str(text), INT64_MAX >> 16, &value))
         return -1;
     *ret = (int64_t)value;
     return 0;
 }
 
-static int read_quantities(const json_t *doc, struct quantities *ret,
+/* Only what is a difference may be less than nothing. */
+static int read_quantity(const char *text, bool seconds, bool is_signed,
+                         int64_t *ret)
+{
+    bool negative = is_signed && text && text[0] == '-';
+    int64_t value;
+
+    text += negative ? 1 : 0;
+    if (seconds ? bf_view_usage_micros(text, &value) : read_whole(text, &value))
+        return -1;
+    *ret = negative ? -value : value;
+    return 0;
+}
+
+static int bad(struct bf_err *err, const char *what)
+{
+    return bf_err_set(err, BF_ERR_REJECT, "bad_record",
+                      "a usage record: %s is not as it must be", what);
+}
+
+static int read_quantities(const json_t *doc, int64_t values[QUANTITIES],
                            struct bf_err *err)
 {
-    const json_t *seconds = json_object_get(doc, "duration_seconds");
+    bool is_signed =
+        bf_slice_is(bf_json_slice(json_object_get(doc, "kind")), "correction");
 
-    ret->workspace = bf_json_slice(json_object_get(doc, "workspace"));
-    if (!ret->workspace.ptr || !bf_workspace_ok(ret->workspace) ||
-        bf_view_usage_micros(json_string_value(seconds), &ret->duration_us) ||
-        read_count(doc, "runs", &ret->runs) ||
-        read_count(doc, "input_bytes", &ret->input_bytes) ||
-        read_count(doc, "output_bytes", &ret->output_bytes))
-        return bf_err_set(err, BF_ERR_REJECT, "bad_record",
-                          "a usage record without workspace or quantities");
+    for (size_t i = 0; i < QUANTITIES; i++) {
+        const json_t *value = json_object_get(doc, quantities[i].name);
+
+        values[i] = 0;
+        if (quantities[i].optional && (!value || json_is_null(value)))
+            continue;
+        if (read_quantity(json_string_value(value), quantities[i].seconds,
+                          is_signed, &values[i]))
+            return bad(err, quantities[i].name);
+    }
     return 0;
 }
 
-static int add(struct bf_view_usage *usage, const struct quantities *q,
-               struct bf_err *err)
+/* ptr is not NULL: a part of a key. */
+static struct bf_slice read_word(const json_t *doc, const char *name)
 {
-    bf_sql_text(usage->add, 1, q->workspace);
-    bf_sql_int(usage->add, 2, q->runs);
-    bf_sql_int(usage->add, 3, q->duration_us);
-    bf_sql_int(usage->add, 4, q->input_bytes);
-    bf_sql_int(usage->add, 5, q->output_bytes);
-    bf_sql_int(usage->add, 6, q->day);
-    return bf_sql_run(usage->add, err);
+    struct bf_slice text = bf_json_slice(json_object_get(doc, name));
+
+    return text.ptr ? text : (struct bf_slice){"", 0};
 }
 
-/* The day of ce_time, which is the same however often it is published. */
-static int read_day(const struct bf_record *rec, int64_t *ret,
-                    struct bf_err *err)
+static int read_event(const json_t *doc, struct event *ret, struct bf_err *err)
 {
-    struct bf_slice time = bf_record_get(rec, "ce_time");
+    struct bf_slice ended = bf_json_slice(json_object_get(doc, "ended_at"));
     int64_t ms;
 
-    if (!time.ptr || bf_clock_parse(time, &ms, NULL) || ms < 0)
-        return bf_err_set(err, BF_ERR_REJECT, "bad_record", "no ce_time");
-    *ret = ms / BF_DAY_MS;
-    return 0;
+    ret->workspace = bf_json_slice(json_object_get(doc, "workspace"));
+    if (!ret->workspace.ptr || !bf_workspace_ok(ret->workspace))
+        return bad(err, "workspace");
+    if (!ended.ptr || bf_clock_parse(ended, &ms, NULL) || ms < 0)
+        return bad(err, "ended_at");
+    ret->hour = ms / BF_HOUR_MS;
+    ret->block_type = read_word(doc, "block_type");
+    ret->fingerprint = read_word(doc, "fingerprint");
+    ret->billable = json_is_true(json_object_get(doc, "billable"));
+    return read_quantities(doc, ret->values, err);
 }
 
+/* An empty text is no NULL here: NULLs are all different in a key. */
+static void bind_key(sqlite3_stmt *stmt, int at, struct bf_slice text)
+{
+    sqlite3_bind_text64(stmt, at, text.ptr, text.len, SQLITE_STATIC,
+                        SQLITE_UTF8);
+}
+
+static int add(struct bf_view_usage *usage, const struct event *event,
+               struct bf_err *err)
+{
+    sqlite3_stmt *stmt = usage->add;
+
+    bf_sql_text(stmt, 1, event->workspace);
+    bf_sql_int(stmt, 2, event->hour);
+    bf_sql_int(stmt, 3, event->billable);
+    bind_key(stmt, 4, event->block_type);
+    bind_key(stmt, 5, event->fingerprint);
+    for (int i = 0; i < QUANTITIES; i++)
+        bf_sql_int(stmt, 6 + i, event->values[i]);
+    return bf_sql_run(stmt, err);
+}
+
+/* An id's events are all the same, so that its day can be the event's. */
 int bf_view_usage_apply(struct bf_view_usage *usage,
                         const struct bf_record *rec, struct bf_err *err)
 {
     struct bf_slice id = bf_record_get(rec, "ce_id");
     bf_autojson json_t *doc = NULL;
-    struct quantities q = {0};
+    struct event event = {0};
+    int64_t day;
 
     if (!id.ptr || !bf_hex128_ok(id))
-        return bf_err_set(err, BF_ERR_REJECT, "bad_record", "no ce_id");
-    if (read_day(rec, &q.day, err))
-        return -1;
-    if (q.day < bf_view_usage_since(bf_now_ms()))
-        return 0;
+        return bad(err, "ce_id");
     doc = bf_json_parse(rec->value, BF_MAX_RECORD_SMALL, err);
-    if (!doc || read_quantities(doc, &q, err))
+    if (!doc || read_event(doc, &event, err))
         return -1;
-    bf_sql_int(usage->note, 1, q.day);
+    day = event.hour / (BF_DAY_MS / BF_HOUR_MS);
+    if (day < bf_view_usage_since(bf_now_ms()))
+        return 0;
+    bf_sql_int(usage->note, 1, day);
     bf_sql_text(usage->note, 2, id);
     if (bf_sql_run(usage->note, err))
         return -1;
-    return sqlite3_changes(usage->db) > 0 ? add(usage, &q, err) : 0;
+    return sqlite3_changes(usage->db) > 0 ? add(usage, &event, err) : 0;
 }
 
 int bf_view_usage_forget(struct bf_view_usage *usage, int64_t now_ms,
@@ -185,7 +256,7 @@ int bf_view_usage_forget(struct bf_view_usage *usage, int64_t now_ms,
     int64_t since = bf_view_usage_since(now_ms);
 
     bf_sql_int(usage->forget_ids, 1, since);
-    bf_sql_int(usage->forget_totals, 1, since);
+    bf_sql_int(usage->forget_totals, 1, since * (BF_DAY_MS / BF_HOUR_MS));
     return bf_sql_run(usage->forget_ids, err) ||
                    bf_sql_run(usage->forget_totals, err)
                ? -1

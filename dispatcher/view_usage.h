@@ -2,8 +2,10 @@
 #define BF_DISPATCHER_VIEW_USAGE_H
 
 /*
- * The metering part of the view: totals by workspace and day, of as many days
- * as Kafka keeps, so that a view that was built anew says the same. See view.h.
+ * The metering part of the view: totals by workspace, hour (in which a run has
+ * ended), block and whether it is billable, of as many days as Kafka keeps, so
+ * that a view that was built anew says the same. A correction counts in the
+ * hour of what it corrects. See view.h.
  */
 
 #include <sqlite3.h>
@@ -19,6 +21,8 @@ void bf_view_usage_free(struct bf_view_usage *usage);
 
 /* The first day (of 24 h since 1970) that totals are made of. */
 int64_t bf_view_usage_since(int64_t now_ms);
+
+#define BF_HOUR_MS 3600000LL
 
 /* Count a usage record, unless its id was counted before or it is older. */
 int bf_view_usage_apply(struct bf_view_usage *usage,

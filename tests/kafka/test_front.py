@@ -85,6 +85,7 @@ def bearer(key: dict[str, Any]) -> dict[str, str]:
 
 class KeysTest(Front):
     GETS = (
+        "/v1/jobs",
         "/v1/jobs/k1",
         "/v1/jobs/k1/result",
         "/v1/results",
@@ -139,6 +140,21 @@ class KeysTest(Front):
                 self.assert_problem(answer, 403, "forbidden")
         found = self.get("/v1/jobs/k1?workspace=one", self.all)
         self.assertEqual(found.status, 200, found.body)
+        for path in ("/v1/batches", "/v1/batches/b/seal"):
+            answer = self.dispatcher.request(
+                "POST", f"{path}?workspace=two", b'{"count":1}', mine
+            )
+            self.assert_problem(answer, 403, "forbidden")
+
+    def test_the_usage_of_all_is_for_operators(self) -> None:
+        path = "/v1/usage?group_by=workspace"
+        self.assertEqual(self.get(path, self.all).status, 200)
+        self.assertIsNone(self.get(path, self.all).json()["workspace"])
+        self.assertEqual(self.get(path, self.one).json()["workspace"], "one")
+        self.assert_problem(self.get(path, self.two), 400, "bad_field")
+        self.assert_problem(self.get(path, None), 401, "unauthorized")
+        answer = self.get(f"{path}&workspace=", self.two)
+        self.assert_problem(answer, 400, "bad_field")
 
     def test_each_line_of_an_upload_is_asked_about(self) -> None:
         lines = [job(name) for name in ("two", "one", "three", "four")]

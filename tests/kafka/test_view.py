@@ -312,6 +312,45 @@ class ViewTest(unittest.TestCase):
         self.assertLess(told()["complete_until"], told()["as_of"])
         before = told()["as_of"]
         wait_until(lambda: told()["as_of"] > before, 20, "a later as_of")
+        # A correction counts in the hour of what it corrects, here and in sums.
+        first = ends[0]
+        value = bfwire.usage_value(first)
+        fix = bfwire.Correction(
+            value,
+            first.subject().event_id("usage"),
+            1,
+            time.time_ns() // 10**6,
+            {"runs": "-1", "duration_seconds": "-0.012346", "input_bytes": "-7"},
+        )
+        place = ("bf.usage", first.source.partition)
+        self.worker.write([bfwire.correction_build(fix, "main", place)], "result")
+        wait_until(lambda: told()["runs"] == 3, 20, "the correction")
+        self.assertEqual(told()["duration_seconds"], "0.037034")
+        self.assertEqual((told()["input_bytes"], told()["rows"]), (2 * 7 + 2, 5))
+        self.assertEqual(told()["billable"]["duration_seconds"], "0.037034")
+
+        def groups(**query: str | int) -> list[Any]:
+            answer = self.dispatcher.get("/v1/usage", **query)
+            self.assertEqual(answer.status, 200, answer.body)
+            return answer.json()["groups"]
+
+        mine = groups(workspace="usage", group_by="block,hour,billable")
+        self.assertEqual(
+            {(g["block_type"], g["fingerprint"], g["is_billable"]) for g in mine},
+            {("t", "0" * 16, True)},
+        )
+        self.assertEqual(sum(g["runs"] for g in mine), 3)
+        hour = mine[0]["hour"]
+        self.assertRegex(hour, r":00:00\.000Z$")
+        everyone = groups(group_by="workspace,day")
+        self.assertIn("usage", {g["workspace"] for g in everyone})
+        until = groups(workspace="usage", group_by="hour", to=hour)
+        self.assertEqual(until, [])
+        since = groups(workspace="usage", group_by="hour", **{"from": hour})
+        self.assertEqual(sum(g["rows"] for g in since), 5)
+        for wrong in ("group_by=no", "group_by=", "from=2026-01-01T00:30:00Z"):
+            answer = self.dispatcher.get(f"/v1/usage?workspace=usage&{wrong}")
+            self.assertEqual(answer.status, 400, wrong)
         empty = self.dispatcher.get("/v1/usage", workspace="nobody").json()
         self.assertEqual((empty["runs"], empty["duration_seconds"]), (0, "0.000000"))
 

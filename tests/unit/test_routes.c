@@ -70,7 +70,8 @@ static void every_row_says_whom_it_is_for(void **state)
             fail_msg("%s %s", route->method, route->path);
         assert_non_null(route->begin);
         assert_int_equal(bf_route_takes(route, "workspace"),
-                         route->scope == BF_SCOPE_QUERY);
+                         route->scope == BF_SCOPE_QUERY ||
+                             route->scope == BF_SCOPE_QUERY_OR_ALL);
         assert_false(bf_route_takes(route, "nonsense"));
     }
 }

@@ -173,6 +173,8 @@ static void ask_all(struct bf_buf *out)
     bf_autoreader struct bf_reader_db *reader =
         bf_reader_open(path, &life.topics, NULL);
     const struct bf_page page = {.workspace = "w", .batch = "b", .limit = 5};
+    const struct bf_usage_question usage = {.workspace = "w",
+                                            .to_ms = BF_MAX_TIME_MS};
     char cursor[BF_CURSOR_SIZE];
     struct bf_problem why;
     bool ended;
@@ -182,7 +184,7 @@ static void ask_all(struct bf_buf *out)
     bf_buf_clear(out);
     assert_int_equal(bf_reader_job(reader, "w", "j", out, &ended, &why), 0);
     assert_int_equal(bf_reader_batch(reader, "w", "b", out, &why), 0);
-    assert_int_equal(bf_reader_usage(reader, "w", out, &why), 0);
+    assert_int_equal(bf_reader_usage(reader, &usage, out, &why), 0);
     assert_int_equal(bf_reader_page(reader, &page, out, cursor, &why), 0);
     assert_string_equal(cursor, "");
 }
