@@ -189,6 +189,7 @@ def read_all(bootstrap: str, topic: str, shards: int) -> list[bfwire.Record]:
             "auto.offset.reset": "error",
             "enable.partition.eof": True,
             "enable.auto.commit": False,
+            "fetch.wait.max.ms": "50",  # every end has to be told
             **QUICK,
         }
     )

@@ -81,15 +81,25 @@ class Keys:
 
 
 class Fleet:
-    """One blockfleet on one cluster; its files live in `folder`."""
+    """One blockfleet on one cluster; its files live in `folder`.
+
+    name: of one of several fleets of a cluster, in its topics and its group.
+    """
 
     def __init__(
-        self, cluster: Cluster, folder: Path, shards: int = 12, spread: int = 4
+        self,
+        cluster: Cluster,
+        folder: Path,
+        shards: int = 12,
+        spread: int = 4,
+        name: str = "",
     ) -> None:
         self.cluster = cluster
         self.folder = folder
         self.shards = shards
         self.spread = spread
+        self.prefix = f"bf.{name}." if name else "bf."
+        self.group = f"blockfleet.{name}" if name else "blockfleet"
         self.procs = Procs(folder / "logs")
         self.keys = Keys(folder / "keys")
         self.run_logs: list[Path] = []
@@ -106,12 +116,15 @@ class Fleet:
 
     # ---- topics
 
+    def topic(self, name: str) -> str:
+        return self.prefix + name
+
     def init_topics(self, config: dict[str, dict[str, str]] | None = None) -> None:
         admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap, **QUICK})
         nodes = len(self.cluster.brokers)
         topics = [
             NewTopic(
-                f"bf.{name}",
+                self.topic(name),
                 self.shards,
                 nodes,
                 config={**self._config(name), **(config or {}).get(name, {})},
@@ -143,7 +156,7 @@ class Fleet:
                     txn_id="topics-init",
                     at_ms=now_ms(),
                 )
-                place = ("bf.state", shard)
+                place = (self.topic("state"), shard)
                 records.append(bfwire.entry_build(entry, 0, "main", place, now_ms()))
         self.produce("state", records)
 
@@ -188,16 +201,16 @@ class Fleet:
         }
         return bfwire.Job(workspace, job_id, **fields)
 
-    def place(self, job: bfwire.Job, topic: str = "bf.jobs") -> tuple[str, int]:
-        return topic, bfwire.partition_of(
+    def place(self, job: bfwire.Job, topic: str = "jobs") -> tuple[str, int]:
+        return self.topic(topic), bfwire.partition_of(
             job.workspace, job.order_key, job.id, self.spread, self.shards
         )
 
-    def build(self, job: bfwire.Job, topic: str = "bf.jobs") -> bfwire.Record:
+    def build(self, job: bfwire.Job, topic: str = "jobs") -> bfwire.Record:
         return bfwire.job_build(job, "main", self.place(job, topic))
 
     def submit(
-        self, jobs: Iterable[bfwire.Job], topic: str = "bf.jobs"
+        self, jobs: Iterable[bfwire.Job], topic: str = "jobs"
     ) -> list[bfwire.Record]:
         records: list[bfwire.Record] = []
         for job in jobs:
@@ -219,6 +232,8 @@ class Fleet:
         flags = {
             "kafka.brokers": bootstrap or self.cluster.bootstrap,
             "keys.dir": self.keys.folder,
+            "kafka.group": self.group,
+            "topics.prefix": self.prefix,
             "instance": "test",
             "run_dir": self.folder / "run",
             "log.format": "json",

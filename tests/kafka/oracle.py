@@ -99,6 +99,7 @@ class Oracle:
                 "enable.partition.eof": "true",
                 "enable.auto.commit": "false",
                 "auto.offset.reset": "error",
+                "fetch.wait.max.ms": "50",  # every end has to be told
                 "max.partition.fetch.bytes": str(16 * w.MIB),
                 "queued.max.messages.kbytes": "65536",
                 **CLIENT,

@@ -20,7 +20,7 @@ from harness import wait_until, wire
 from oracle import record_of
 from verdict import Sample, v
 
-GROUP = "blockfleet"
+GROUP = "blockfleet"  # of a fleet without a name
 OUTPUTS = ("results", "usage", "deadletter", "callbacks")
 Key = tuple[str, str, int]
 Place = tuple[str, int, int]
@@ -39,9 +39,11 @@ class Reader:
         # time.time() at which each shard's results came, and from whom
         self.arrivals: dict[int, list[tuple[float, str]]] = defaultdict(list)
         self.problems: list[str] = []
-        self._topics = [f"bf.{name}" for name in topics]
+        self._topics = [fleet.topic(name) for name in topics]
         self._check = check
-        self._validator = v.Validator(fleet.keys.trusted(), shards=fleet.shards)
+        self._validator = v.Validator(
+            fleet.keys.trusted(), fleet.prefix, shards=fleet.shards
+        )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -76,20 +78,21 @@ class Reader:
             consumer.close()
 
     def _take(self, rec: bfwire.Record) -> None:
+        name = rec.topic.removeprefix(self.fleet.prefix)
         try:
             if self._check:
                 self._validator.validate_record(rec)
-            if rec.topic == "bf.results":
+            if name == "results":
                 result = bfwire.result_parse(rec)
                 subject = result.subject
                 key = subject.workspace, subject.job, subject.generation
                 self.results[key].append(result)
                 self.arrivals[rec.partition].append((time.time(), result.worker))
-            elif rec.topic == "bf.deadletter":
+            elif name == "deadletter":
                 self.letters[died_at(rec)].append(rec)
         except Exception as error:
             self.problems.append(f"{rec.topic}[{rec.partition}]@{rec.offset}: {error}")
-        self.records[rec.topic.removeprefix("bf.")].append(rec)
+        self.records[name].append(rec)
 
     def wait(self, condition: Callable[[], object], seconds: float, what: str) -> None:
         try:
@@ -128,7 +131,7 @@ def committed(fleet: Fleet) -> list[Sample]:
     broker = ("127.0.0.1", fleet.cluster.brokers[0].port())
     return [
         Sample(at.topic, at.partition, at.offset, at.metadata)
-        for at in wire.committed(broker, GROUP)
+        for at in wire.committed(broker, fleet.group)
         if at.offset >= 0
     ]
 

@@ -5,24 +5,24 @@ it compares stands in verdict.py. Sizes: small in the gate, those of the issue
 with BF_FULL=1.
 """
 
+import itertools
 import random
-import shutil
-import tempfile
+import signal
 import threading
 import unittest
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from fleet import FULL, Fleet, spread_jobs
-from harness import Api, Cluster, Proc, Proxy, wait_until
-from oracle import Oracle
+from cases import FleetCase, SharedCase
+from fleet import FULL, spread_jobs
+from harness import Api, Proc, Proxy, wait_until
 from verdict import Evidence, Verdict
 
 SHARDS = 12
 WORKSPACES = 20
 CONCURRENCY = 64
-GROUP = "blockfleet"
+SESSION_S = 6.0  # worker.session_timeout of Fleet.worker()
 
 
 def mixed(n: int) -> dict[str, object]:
@@ -33,22 +33,13 @@ def mixed(n: int) -> dict[str, object]:
     }
 
 
-class CrashCase(unittest.TestCase):
-    """A cluster and a fleet; children and files go when the test does."""
-
-    nodes = 1
-    proxied = False
+class CrashCase(FleetCase):
+    shards = SHARDS
     # On a busy machine a broker may be away for longer than a session.
     sessions_end = False
 
     def setUp(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="blockfleet-crash-"))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.cluster = Cluster(self.nodes, proxied=self.proxied)
-        self.enterContext(self.cluster)
-        self.fleet = Fleet(self.cluster, self.folder, shards=SHARDS)
-        self.enterContext(self.fleet.procs)
-        self.fleet.init_topics()
+        super().setUp()
         self.killed: list[Path] = []
 
     def start(self, name: str, **more: object) -> Proc:
@@ -97,9 +88,7 @@ class CrashCase(unittest.TestCase):
 
         jobs: how many there will be; 0: as many as were submitted by then.
         """
-        oracle = Oracle(
-            self.cluster.bootstrap, keys=self.fleet.keys.trusted(), shards=SHARDS
-        )
+        oracle = self.oracle
         failed: list[BaseException] = []
 
         def breaker() -> None:
@@ -115,15 +104,14 @@ class CrashCase(unittest.TestCase):
                 jobs or len(self.fleet.produced)
             )
 
-        with oracle.sampler(GROUP):
+        with oracle.sampler(self.fleet.group):
             thread = threading.Thread(target=breaker)
             thread.start()
             try:
                 oracle.collect(enough, deadline_s)
             finally:
                 thread.join()
-            for worker in self.fleet.procs.all:
-                worker.stop()
+            self.stop_all()
         for worker in self.fleet.procs.all if self.sessions_end else ():
             if any(line.get("lost") is True for line in worker.log_json()):
                 self.may_lose(worker)
@@ -140,10 +128,16 @@ class CrashCase(unittest.TestCase):
         )
         return verdict
 
+    def stop_all(self) -> None:
+        for worker in self.fleet.procs.all:
+            worker.signal(signal.SIGTERM)
+        for worker in self.fleet.procs.all:
+            worker.stop()
+
 
 class QuietTest(CrashCase):
     def test_nothing_is_broken(self) -> None:
-        jobs = 2000
+        jobs = 2000 if FULL else 1000
         self.fleet.submit(spread_jobs(self.fleet, jobs, WORKSPACES, mixed))
         self.start("w0")
         self.judged(jobs, lambda: self.reach(jobs))
@@ -182,7 +176,7 @@ class LongTest(CrashCase):
     sessions_end = True
 
     def test_workers_and_broker_are_killed(self) -> None:
-        jobs = 20_000 if FULL else 4_000
+        jobs = 20_000 if FULL else 3_000
         workers = {n: self.start(f"w{n}") for n in range(3)}
         again = iter(range(3, 1000))
 
@@ -262,37 +256,65 @@ POINTS = (
 
 
 class PointTest(CrashCase):
-    """A worker dies at one named point; another one goes on. In the gate once
-    at each point, in one fleet; twenty times each with BF_FULL=1."""
+    """Workers die at a named point each; another one goes on. In the gate once
+    at each point, some at a time, for every death costs a session; twenty
+    times each with BF_FULL=1."""
 
-    def crash_at(self, points: list[str]) -> None:
+    def crash_at(self, points: list[str], at_once: int) -> None:
         dice = random.Random(len(points))
+        numbers = itertools.count()
         self.fleet.started(self.start("steady"))
 
+        def feed() -> None:
+            first = next(numbers) * 60
+            self.fleet.submit(
+                self.fleet.job(f"ws-{n % WORKSPACES}", f"job-{n}", **mixed(n))
+                for n in range(first, first + 60)
+            )
+
+        def victim(name: str, point: str) -> Proc:
+            crash = f"{point}:{dice.randint(1, 3)}"
+            started = self.start(name, env={"BLOCKFLEET_CRASH": crash})
+            self.may_lose(started)
+            return started
+
         def break_things() -> None:
-            for n, point in enumerate(points):
-                crash = f"{point}:{dice.randint(1, 3)}"
-                victim = self.start(f"{n}-{point}", env={"BLOCKFLEET_CRASH": crash})
-                self.may_lose(victim)
-                self.feed_until_dead(victim, crash)
-                self.assertLess(victim.returncode, 0, victim.tail())
+            for n in range(0, len(points), at_once):
+                some = enumerate(points[n : n + at_once], n)
+                victims = [victim(f"{at}-{point}", point) for at, point in some]
+                self.feed_until_dead(victims, feed)
 
         self.judged(0, break_things, 60 + len(points) * 30)
         self.assertEqual(len(self.killed), len(points))
 
+    def feed_until_dead(self, victims: list[Proc], feed: Callable[[], None]) -> None:
+        """A little at a time, so that there is always something to commit."""
+        names = ", ".join(victim.name for victim in victims)
+
+        def dead() -> bool:
+            if not any(victim.alive() for victim in victims):
+                return True
+            if self.runs() >= len(self.fleet.produced):
+                feed()
+            return False
+
+        wait_until(dead, 60, f"death of {names}")
+        for victim in victims:
+            self.assertLess(victim.returncode, 0, victim.tail())
+
 
 def test_at(point: str) -> Callable[[PointTest], None]:
-    return lambda self: self.crash_at([point] * 20)
+    return lambda self: self.crash_at([point] * 20, 1)
 
 
 if FULL:
     for name in POINTS:
         setattr(PointTest, f"test_{name}", test_at(name))
 else:
-    PointTest.test_each_point_once = lambda self: self.crash_at(list(POINTS))
+    PointTest.test_each_point_once = lambda self: self.crash_at(list(POINTS), 4)
 
 
-class ProxyTest(CrashCase):
+class ProxyTest(CrashCase, SharedCase):
     """The network eats transactional requests, or their answers."""
 
     proxied = True
@@ -320,7 +342,8 @@ class ProxyTest(CrashCase):
         self.harm(Api.ADD_OFFSETS_TO_TXN, "cut_reply", count=6)
 
     def test_end_txn_is_late(self) -> None:
-        self.harm(Api.END_TXN, "delay_request", count=10, delay_s=2)
+        count = 10 if FULL else 4
+        self.harm(Api.END_TXN, "delay_request", count=count, delay_s=2)
 
 
 @unittest.skipUnless(FULL, "three brokers take the time of --full")

@@ -2,18 +2,15 @@
 
 import json
 import os
-import shutil
 import signal
-import tempfile
 import unittest
 from collections.abc import Iterable
 from pathlib import Path
 
-from fleet import Fleet, bfwire
-from harness import Cluster, Proc, wait_until
-from oracle import Oracle
+from cases import SharedCase
+from fleet import bfwire
+from harness import Proc, wait_until
 
-SHARDS = 4
 TRUSTED = "ws-0,ws-1"
 PYTHON = "/usr/bin/python3"
 
@@ -34,6 +31,13 @@ def block(code: str, **more: object) -> bytes:
 ECHO = block("def run(self, a):\n    return {'a': a}\n")
 SLEEP = block(
     "import time\ndef run(self, s):\n    time.sleep(s)\n    return {'s': s}\n"
+)
+WAIT = block(
+    "import os, time\n"
+    "def run(self, path):\n"
+    "    while not os.path.exists(path):\n"
+    "        time.sleep(0.02)\n"
+    "    return {}\n"
 )
 SUM = block(
     "def run(self, **given):\n    return {'sum': fsum(given.values())}\n",
@@ -93,17 +97,7 @@ def is_alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
-class LocalCase(unittest.TestCase):
-    def setUp(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="blockfleet-local-"))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.cluster = self.enterContext(Cluster())
-        self.fleet = Fleet(self.cluster, self.folder, shards=SHARDS)
-        self.enterContext(self.fleet.procs)
-        self.fleet.init_topics()
-        keys = self.fleet.keys.trusted()
-        self.oracle = Oracle(self.cluster.bootstrap, keys=keys, shards=SHARDS)
-
+class LocalCase(SharedCase):
     def worker(self, name: str = "worker", **more: object) -> Proc:
         options = {
             "worker__backend": "local",
@@ -121,33 +115,15 @@ class LocalCase(unittest.TestCase):
         workspace = more.pop("workspace", "ws-0")
         return self.fleet.job(workspace, job_id, block=code, inputs=inputs, **more)
 
+    def waiting(self, job_id: str, **more: object):
+        """A job whose block ends after go()."""
+        return self.job(job_id, WAIT, {"path": str(self.folder / "go")}, **more)
+
+    def go(self) -> None:
+        (self.folder / "go").touch()
+
     def submit(self, jobs: Iterable[bfwire.Job]) -> None:
         self.fleet.submit(jobs)
-
-    def ends(
-        self, count: int, timeout_s: float = 90
-    ) -> dict[str, tuple[bfwire.Result, bfwire.Record]]:
-        """The results by job, once there are so many."""
-        seen = self.oracle.collect(
-            until=lambda seen: len(seen.of("results")) >= count, timeout_s=timeout_s
-        )
-        found = {}
-        for rec in seen.of("results"):
-            result = bfwire.result_parse(rec)
-            found[result.subject.job] = result, rec
-        return found
-
-    def usage(self, job: str) -> list[dict]:
-        rows = [json.loads(r.value) for r in self.oracle.evidence.of("usage")]
-        return sorted(
-            (row for row in rows if row["job"] == job), key=lambda row: row["attempt"]
-        )
-
-    def judge(self, killed: Iterable[str] = ()) -> None:
-        """killed: workers that died with runs in flight."""
-        logs = [self.folder / f"{name}.runs" for name in killed]
-        verdict = self.oracle.judge(logs=self.fleet.run_logs, killed=logs)
-        self.assertTrue(verdict.ok, str(verdict))
 
     def running(self, count: int) -> None:
         """Waits for so many lines in the backend's own log."""
@@ -188,12 +164,13 @@ class BlocksTest(LocalCase):
             expected[name] = json.dumps(result).encode()
         self.submit(jobs)
         found = self.ends(200)
+        usage = self.usage()
         for name, result in expected.items():
             end, rec = found[name]
             self.assertEqual(end.outcome, "succeeded", rec.text("bf_report"))
             self.assertTrue(rec.value == result, f"{name}: {rec.value[:200]!r}")
             self.assertEqual((end.backend, end.isolation), ("local", "process"))
-            [row] = self.usage(name)
+            [row] = usage[name]
             self.assertEqual((row["runs"], row["billable"]), ("1", True))
             self.assertGreater(float(row["duration_seconds"]), 0)
             self.assertGreaterEqual(
@@ -272,7 +249,7 @@ class BlocksTest(LocalCase):
         self.assertTrue(reports["shout"]["stdout_truncated"])
         self.assertEqual(reports["shout"]["stderr"], "err\n")
         self.assertNotIn("stderr_truncated", reports["shout"])
-        [row] = self.usage("slow")
+        [row] = self.usage()["slow"]
         self.assertTrue(row["billable"])
         self.assertGreaterEqual(float(row["duration_seconds"]), 0.7)
         self.assertLess(float(row["duration_seconds"]), 5)
@@ -290,14 +267,16 @@ class DeathTest(LocalCase):
         more = {"timeout_ms": 60_000}
         self.submit(
             [
-                self.job("once", SLEEP, {"s": 30}, max_attempts=1, **more),
-                self.job("twice", SLEEP, {"s": 3}, max_attempts=2, **more),
-                self.job("most", SLEEP, {"s": 30}, execution="at_most_once", **more),
+                self.waiting("once", max_attempts=1, **more),
+                self.waiting("twice", max_attempts=2, **more),
+                self.waiting("most", execution="at_most_once", **more),
             ]
         )
         self.running(3)
         [runner] = runners_of(worker)
         os.kill(runner, signal.SIGKILL)
+        self.running(4)
+        self.go()
         found = self.ends(3)
         told = {
             name: (end.outcome, end.reason, end.delivery, end.subject.attempt)
@@ -308,9 +287,9 @@ class DeathTest(LocalCase):
             told, {"once": lost, "most": lost, "twice": ("succeeded", "", "ran", 2)}
         )
         for name in ("once", "most"):
-            [row] = self.usage(name)
+            [row] = self.usage()[name]
             self.assertEqual((row["runs"], row["billable"]), ("1", False))
-        first, second = self.usage("twice")
+        first, second = self.usage()["twice"]
         self.assertEqual(
             (first["attempt"], first["outcome"], first["runs"], first["billable"]),
             (1, "unknown", "1", False),
@@ -336,7 +315,7 @@ class DeathTest(LocalCase):
             (end.outcome, end.reason, end.delivery), ("timed_out", "deadline", "ran")
         )
         self.assertIn("did not end it", rec.text("bf_report"))
-        [row] = self.usage("late")
+        [row] = self.usage()["late"]
         self.assertTrue(row["billable"])
         self.assertGreaterEqual(float(row["duration_seconds"]), 3.0)
         end, _ = found["next"]
@@ -346,10 +325,14 @@ class DeathTest(LocalCase):
 
     def test_a_worker_that_stops_sees_its_runs_through(self) -> None:
         worker = self.worker(local__slots=4)
-        self.submit(self.job(f"j{n}", SLEEP, {"s": 3}) for n in range(8))
+        self.submit(self.waiting(f"j{n}") for n in range(8))
         self.running(8)
         left = descendants(worker.pid)
-        self.assertEqual(worker.stop(30), 0)
+        worker.signal(signal.SIGTERM)
+        worker.wait_json(lambda line: line.get("event") == "stopping")
+        self.assertEqual(self.ends(0), {})
+        self.go()
+        self.assertEqual(worker.wait(30), 0)
         self.assert_gone(left)
         found = self.ends(8, timeout_s=10)
         self.assertEqual({end.outcome for end, _ in found.values()}, {"succeeded"})
@@ -357,8 +340,8 @@ class DeathTest(LocalCase):
 
     def test_a_killed_worker_leaves_nobody(self) -> None:
         worker = self.worker(local__slots=2)
-        jobs = [self.job(f"j{n}", SLEEP, {"s": 5}) for n in range(3)]
-        once = self.job("once", SLEEP, {"s": 5}, execution="at_most_once")
+        jobs = [self.waiting(f"j{n}") for n in range(3)]
+        once = self.waiting("once", execution="at_most_once")
         self.submit([*jobs, once])
         self.running(4)
         left = descendants(worker.pid)
@@ -366,11 +349,12 @@ class DeathTest(LocalCase):
         self.assertGreaterEqual(len(left), 6)
         worker.kill9()
         self.assert_gone(left)
+        self.go()
         self.worker("second")
         found = self.ends(4)
         self.assertEqual(found.pop("once")[0].outcome, "unknown")
         self.assertEqual({end.outcome for end, _ in found.values()}, {"succeeded"})
-        self.judge(killed=["worker"])
+        self.judge(killed=[worker])
 
     def test_without_python_it_does_not_start(self) -> None:
         worker = self.fleet.worker(

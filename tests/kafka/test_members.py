@@ -18,9 +18,8 @@ from datetime import datetime
 from fleet import FULL
 from harness import Proc, wait_until
 from reader import Reader
-from test_crash import SHARDS, CrashCase, mixed
+from test_crash import SESSION_S, SHARDS, CrashCase, mixed
 
-SESSION_S = 6.0  # worker.session_timeout of Fleet.worker()
 EVERY_S = 0.05
 
 

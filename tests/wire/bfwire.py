@@ -15,6 +15,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from cryptography.exceptions import InvalidSignature
@@ -99,13 +100,11 @@ def refuse(code: str, text: str) -> NoReturn:
 
 def F(*parts: bytes | str | int) -> bytes:
     """Every part behind its length."""
-    out = bytearray()
+    out = []
     for part in parts:
-        if isinstance(part, int):
-            part = str(part)
-        data = part.encode() if isinstance(part, str) else part
-        out += len(data).to_bytes(4, "big") + data
-    return bytes(out)
+        data = part if isinstance(part, bytes) else str(part).encode()
+        out += (len(data).to_bytes(4, "big"), data)
+    return b"".join(out)
 
 
 def h128(data: bytes) -> bytes:
@@ -168,7 +167,7 @@ def un_rfc3339(text: str, code: str) -> int:
     if not re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", text, re.ASCII):
         refuse(code, f"not a time: {text!r:.40}")
     try:
-        when = datetime.strptime(text[:19] + "+0000", "%Y-%m-%dT%H:%M:%S%z")
+        when = datetime.fromisoformat(text[:19] + "+00:00")
     except ValueError:
         refuse(code, f"no such time: {text}")
     ms = int(when.timestamp()) * 1000 + int(text[20:23])
@@ -191,6 +190,8 @@ _ESCAPES = {
     "\t": "\\t",
 }
 
+_ESCAPED = re.compile(r'["\\\x00-\x1f]')
+
 
 def escape(char: str) -> str:
     return _ESCAPES.get(char) or (char if char >= " " else f"\\u{ord(char):04X}")
@@ -198,12 +199,13 @@ def escape(char: str) -> str:
 
 def dump(value: Json) -> str:
     """JSON in its one spelling."""
+    if isinstance(value, str):
+        escaped = _ESCAPED.search(value)
+        return f'"{"".join(map(escape, value)) if escaped else value}"'
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, str):
-        return '"' + "".join(map(escape, value)) + '"'
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{dump(k)}:{dump(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
@@ -401,10 +403,13 @@ class Record:
     offset: int = -1
 
     def get(self, name: str) -> bytes | None:
-        return next((v for n, v in self.headers if n == name), None)
+        for found, value in self.headers:
+            if found == name:
+                return value
+        return None
 
     def has(self, name: str) -> bool:
-        return any(n == name for n, _ in self.headers)
+        return name in [found for found, _ in self.headers]
 
     def put(self, name: str, value: bytes | str | int | None) -> None:
         """Append a header, unless the value is None: absent."""
@@ -448,6 +453,7 @@ def record_from_json(doc: Json) -> Record:
     )
 
 
+@lru_cache(1024)
 def covered(name: str) -> bool:
     """Does a signature cover this header?"""
     if name == "bf_signature":

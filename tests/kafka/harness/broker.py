@@ -5,8 +5,8 @@
         cluster.brokers[0].kill9()
         cluster.brokers[0].restart()
 
-Settings, JVM flags and times are measured ones: a formatted node answers in
-about 1.3 s. Data and logs live in a temporary folder that goes with the
+Settings, JVM flags and times are measured ones: a node answers in about
+1.3 s. Data and logs live in a temporary folder that goes with the
 cluster (BF_KEEP=1 keeps it).
 """
 
@@ -29,6 +29,7 @@ from .ports import PortLease
 from .procs import Proc, wait_until
 
 READY_S = 90.0
+STORAGE = "bootstrap.checkpoint"  # in the folder of data, beside the ids
 
 _COMMON = {
     "process.roles": "broker,controller",
@@ -61,6 +62,24 @@ def replication(nodes: int) -> dict[str, str]:
         found[f"{log}.replication.factor"] = factor
         found[f"{log}.min.isr"] = in_sync
     return {name: str(value) for name, value in found.items()}
+
+
+def random_id() -> str:
+    """A uuid as Kafka spells it."""
+    text = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
+    # The first character may not be a dash: it would look like an option.
+    return "b" + text[1:]
+
+
+def _properties(lines: Mapping[str, str]) -> str:
+    return "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Whole or not at all, whoever else does the same."""
+    partial = kept.with_suffix(f".{os.getpid()}")
+    shutil.copyfile(made, partial)
+    partial.rename(kept)
 
 
 class Broker:
@@ -142,15 +161,35 @@ class Broker:
             return None
 
     def format(self, config: Mapping[str, str]) -> None:
-        """Write the properties and an empty storage."""
+        """Write the properties and an empty storage.
+
+        Kafka's tool for it is one more JVM to start, and what it writes is the
+        same for every node but for the ids: it runs once, its file is kept.
+        """
         self.dir.mkdir()
         file = self.dir / "server.properties"
         lines = {**self._own_config(), **config}
-        file.write_text("".join(f"{k}={v}\n" for k, v in lines.items()))
+        file.write_text(_properties(lines))
+        data, kept = self.dir / "data", self.cluster.dist.storage
+        if not kept.exists():
+            self._run_format(file)
+            _keep(data / STORAGE, kept)
+            return
+        data.mkdir()
+        shutil.copyfile(kept, data / STORAGE)
+        ids = {
+            "version": "1",
+            "cluster.id": self.cluster.id,
+            "node.id": str(self.node_id),
+            "directory.id": random_id(),
+        }
+        (data / "meta.properties").write_text(_properties(ids))
+
+    def _run_format(self, properties: Path) -> None:
         tool = ["kafka.tools.StorageTool", "format", "-t", self.cluster.id]
         with self.log.open("ab") as log:
             subprocess.run(
-                self.cluster.command(*tool, "-c", str(file)),
+                self.cluster.command(*tool, "-c", str(properties)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -201,9 +240,7 @@ class Cluster:
         self.detached = detached
         self.dist = java or prepare()
         self.heap_mb = 512 if nodes == 1 else 384
-        self.id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[:22]
-        # The first character may not be a dash: it would look like an option.
-        self.id = "b" + self.id[1:]
+        self.id = random_id()
         self._temporary = folder is None
         self.dir = folder or Path(tempfile.mkdtemp(prefix="blockfleet-kafka-"))
         self.listeners = ["PLAINTEXT", "CONTROLLER"]
@@ -239,10 +276,18 @@ class Cluster:
                 broker.format(self._config)
                 broker.start()
             self.wait_ready()
+            self._wake_coordinators()
         except BaseException:
             self.stop()
             raise
         return self
+
+    def _wake_coordinators(self) -> None:
+        """Have the topics of groups and transactions made, while a test makes
+        its own: whoever came first would be told to ask again in a second."""
+        broker = self.brokers[0]
+        with contextlib.suppress(OSError, wire.WireError):
+            wire.find_coordinators(("127.0.0.1", broker.port()))
 
     def wait_ready(self, deadline_s: float = READY_S) -> None:
         """Until every running node knows every running node and a controller."""

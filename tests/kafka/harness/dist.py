@@ -1,6 +1,6 @@
 """Where the broker comes from: jars by Maven, once, and a JVM class archive.
 
-Both live in `<cache>/kafka`, cache being $BLOCKFLEET_CACHE or `.cache` in the
+They live in `<cache>/kafka`, cache being $BLOCKFLEET_CACHE or `.cache` in the
 repository. The folder's name carries a digest of pom.xml and of the JVM's
 version, because an archive fits one set of jars and one JVM only.
 """
@@ -31,6 +31,7 @@ class Dist:
     java: str
     jars: Path
     archive: Path
+    storage: Path
     flags: tuple[str, ...] = ()
 
     def command(self, heap_mb: int) -> list[str]:
@@ -102,7 +103,8 @@ def _resolve(target: Path) -> None:
 def dist() -> Dist:
     """The broker's files; the first call downloads 44 MB if need be.
 
-    The class archive may still be missing: broker.prepare() makes it.
+    The class archive may still be missing: broker.prepare() makes it. So may
+    `storage`, what formatting writes: the first broker keeps it.
     """
     java, version = _java()
     pom = hashlib.sha256(POM.read_bytes()).hexdigest()[:12]
@@ -113,4 +115,5 @@ def dist() -> Dist:
             if not jars.is_dir():
                 _resolve(jars)
     tag = hashlib.sha256(f"{jars}{version}".encode()).hexdigest()[:12]
-    return Dist(java, jars, root / f"classes-{tag}.jsa")
+    archive, storage = root / f"classes-{tag}.jsa", root / f"storage-{tag}.checkpoint"
+    return Dist(java, jars, archive, storage)
