@@ -229,10 +229,28 @@ enum bf_consumer_event_kind bf_consumer_next(struct bf_consumer *consumer,
     return BF_CONSUMER_NONE;
 }
 
+/*
+ * Without a member id the broker would not fence us (anchors.md §2.2), and it
+ * may be lost at any moment: only what was the same before and after counts.
+ */
 rd_kafka_consumer_group_metadata_t *
 bf_consumer_group(const struct bf_consumer *consumer)
 {
-    return rd_kafka_consumer_group_metadata(consumer->rk);
+    char *before = rd_kafka_memberid(consumer->rk);
+    rd_kafka_consumer_group_metadata_t *group =
+        rd_kafka_consumer_group_metadata(consumer->rk);
+    char *after = rd_kafka_memberid(consumer->rk);
+
+    if (group &&
+        (!before || !before[0] || !after || strcmp(before, after) != 0)) {
+        rd_kafka_consumer_group_metadata_destroy(group);
+        group = NULL;
+    }
+    if (before)
+        rd_kafka_mem_free(consumer->rk, before);
+    if (after)
+        rd_kafka_mem_free(consumer->rk, after);
+    return group;
 }
 
 /* Consumes error. */
@@ -261,6 +279,32 @@ int bf_consumer_unassign(struct bf_consumer *consumer,
 {
     return from_error(rd_kafka_incremental_unassign(consumer->rk, parts),
                       "unassign", err);
+}
+
+typedef rd_kafka_resp_err_t
+flow_fn(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *partitions);
+
+static void set_flow(struct bf_consumer *consumer, flow_fn *call,
+                     const char *topic, int32_t partition)
+{
+    rd_kafka_topic_partition_list_t *parts =
+        rd_kafka_topic_partition_list_new(1);
+
+    rd_kafka_topic_partition_list_add(parts, topic, partition);
+    call(consumer->rk, parts);
+    rd_kafka_topic_partition_list_destroy(parts);
+}
+
+void bf_consumer_pause(struct bf_consumer *consumer, const char *topic,
+                       int32_t partition)
+{
+    set_flow(consumer, rd_kafka_pause_partitions, topic, partition);
+}
+
+void bf_consumer_resume(struct bf_consumer *consumer, const char *topic,
+                        int32_t partition)
+{
+    set_flow(consumer, rd_kafka_resume_partitions, topic, partition);
 }
 
 struct bf_feed *bf_feed_open(struct bf_consumer *consumer, const char *topic,

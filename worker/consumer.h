@@ -7,7 +7,7 @@
  * assigns the same partition of every other input beside it. Flow control is
  * to stop reading a partition: librdkafka stops fetching what nobody takes
  * (pause() would throw away what is fetched). Loop thread only; nothing here
- * blocks, but for (un)assign, which ask librdkafka's own thread.
+ * blocks, but for (un)assign, pause and resume, which ask librdkafka's threads.
  */
 
 #include <librdkafka/rdkafka.h>
@@ -62,7 +62,7 @@ bool bf_consumer_is_lost(const struct bf_consumer *consumer);
 
 /*
  * The next event. The group's metadata of an event is what
- * bf_consumer_group() gives before the event is answered.
+ * bf_consumer_group() gives before the event is answered; NULL: not a member.
  */
 enum bf_consumer_event_kind bf_consumer_next(struct bf_consumer *consumer,
                                              struct bf_consumer_event *ret,
@@ -70,13 +70,26 @@ enum bf_consumer_event_kind bf_consumer_next(struct bf_consumer *consumer,
 rd_kafka_consumer_group_metadata_t *
 bf_consumer_group(const struct bf_consumer *consumer);
 
-/* Incremental. Offsets are explicit. An empty list is an answer, too. */
+/*
+ * Incremental. Offsets are explicit. An empty list is an answer, too. Beware:
+ * librdkafka takes any unassign for the answer to a REVOKE that it waits for,
+ * also to one that has not been polled yet, and gives the partitions away.
+ */
 int bf_consumer_assign(struct bf_consumer *consumer,
                        const rd_kafka_topic_partition_list_t *parts,
                        struct bf_err *err);
 int bf_consumer_unassign(struct bf_consumer *consumer,
                          const rd_kafka_topic_partition_list_t *parts,
                          struct bf_err *err);
+
+/*
+ * Stop and go on reading a partition that stays assigned; what is fetched is
+ * thrown away. It stays paused when it is unassigned.
+ */
+void bf_consumer_pause(struct bf_consumer *consumer, const char *topic,
+                       int32_t partition);
+void bf_consumer_resume(struct bf_consumer *consumer, const char *topic,
+                        int32_t partition);
 
 /*
  * The records of one partition. Open it before the assign, so that none of

@@ -41,20 +41,13 @@ void bf_shard_slot_clear(struct bf_shard_slot *slot)
 void bf_shard_slot_add(const struct bf_shard_slot *slot,
                        rd_kafka_topic_partition_list_t *parts)
 {
-    switch (slot->phase) {
-    case BF_SHARD_ASKING:
-    case BF_SHARD_READING:
-        bf_state_reader_add(&slot->reader, parts);
-        break;
-    case BF_SHARD_OPEN:
-    case BF_SHARD_DRAINING:
-        for (size_t i = 0; i < BF_INPUT_LANES; i++)
-            bf_lane_reader_add(&slot->lanes[i], parts);
-        break;
-    case BF_SHARD_AWAY:
-    case BF_SHARD_STOPPED:
-        break;
-    }
+    if (slot->phase == BF_SHARD_AWAY)
+        return;
+    bf_state_reader_add(&slot->reader, parts);
+    if (slot->phase != BF_SHARD_OPEN && slot->phase != BF_SHARD_DRAINING)
+        return;
+    for (size_t i = 0; i < BF_INPUT_LANES; i++)
+        bf_lane_reader_add(&slot->lanes[i], parts);
 }
 
 void bf_shards_free(struct bf_shards *shards)
@@ -94,6 +87,21 @@ void bf_shards_take(struct bf_shards *shards, struct bf_msg *msg)
 
 /* ---- events ---- */
 
+void bf_shards_stray(struct bf_shards *shards)
+{
+    bf_assert(!shards->revoking);
+    shards->strayed = true;
+}
+
+static int look(struct bf_shards *shards, struct bf_lane_reader *lane,
+                struct bf_err *err)
+{
+    if (!bf_lane_reader_must_look(lane))
+        return 0;
+    bf_shards_stray(shards);
+    return bf_lane_reader_look(lane, shards->config.consumer, err);
+}
+
 static int serve_looks(struct bf_shards *shards, struct bf_err *err)
 {
     for (uint32_t i = 0; i < shards->config.shards; i++) {
@@ -101,8 +109,7 @@ static int serve_looks(struct bf_shards *shards, struct bf_err *err)
 
         for (size_t which = 0;
              slot->phase == BF_SHARD_OPEN && which < BF_INPUT_LANES; which++) {
-            if (bf_lane_reader_look(&slot->lanes[which],
-                                    shards->config.consumer, err))
+            if (look(shards, &slot->lanes[which], err))
                 return -1;
         }
     }
@@ -116,9 +123,7 @@ static void send_group(struct bf_shards *shards)
 
     bf_assert(msg);
     msg->msg.kind = BF_MSG_GROUP;
-    /* Without a member id the broker would not fence us: anchors.md §2.2. */
-    if (bf_consumer_is_member(shards->config.consumer))
-        msg->group = bf_consumer_group(shards->config.consumer);
+    msg->group = bf_consumer_group(shards->config.consumer);
     bf_committer_put(shards->config.committer, &msg->msg);
 }
 
@@ -132,11 +137,17 @@ static int serve_event(struct bf_shards *shards,
                                                                     : "revoke"),
                 bf_kv_bool("lost", event->lost),
                 bf_kv_int("shards", event->shards->cnt));
-    /* Before the answer: it is the generation in which we own them. */
-    send_group(shards);
+    /*
+     * Before the answer: it is the generation in which we own them. But it
+     * may be the next one already, once librdkafka has taken an answer.
+     */
+    if (!shards->strayed)
+        send_group(shards);
     rc = event->kind == BF_CONSUMER_ASSIGN
              ? bf_shards_assigned(shards, event->shards, err)
              : bf_shards_revoked(shards, event, err);
+    if (shards->strayed)
+        send_group(shards);
     if (event->shards)
         rd_kafka_topic_partition_list_destroy(event->shards);
     return rc;
@@ -152,9 +163,10 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
         if (kind == BF_CONSUMER_FATAL || serve_event(shards, &event, err))
             return -1;
     }
+    shards->strayed = false;
     if (bf_shards_serve_restores(shards, err))
         return -1;
-    if (shards->any_look && serve_looks(shards, err))
+    if (shards->any_look && !shards->revoking && serve_looks(shards, err))
         return -1;
     bf_shards_serve_stopped(shards);
     return bf_shards_serve_drains(shards, err);
@@ -162,7 +174,7 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
 
 int bf_shards_wait(const struct bf_shards *shards, int max_ms)
 {
-    if (shards->any_look)
+    if (shards->any_look && !shards->revoking)
         return 0;
     return bf_shards_stopped_wait(shards, bf_shards_drain_wait(shards, max_ms));
 }

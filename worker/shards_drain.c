@@ -22,6 +22,7 @@ static void fence(struct bf_shards *shards, uint32_t id)
     slot->folding = false;
     slot->under_way = 0;
     slot->phase = BF_SHARD_AWAY;
+    slot->leaving = false;
     slot->reopen = false;
 }
 
@@ -55,17 +56,37 @@ void bf_shards_begin_drain(struct bf_shards *shards, uint32_t id)
     slot->drain_until_ms = bf_mono_ms() + shards->config.drain_ms;
 }
 
+/* Takes what is not in it yet, to be answered together. */
+static void also_revoke(struct bf_shards *shards,
+                        rd_kafka_topic_partition_list_t *more)
+{
+    if (!shards->revoking) {
+        shards->revoking = more;
+        return;
+    }
+    for (int i = 0; i < more->cnt; i++) {
+        const rd_kafka_topic_partition_t *part = &more->elems[i];
+
+        if (!rd_kafka_topic_partition_list_find(shards->revoking, part->topic,
+                                                part->partition))
+            rd_kafka_topic_partition_list_add(shards->revoking, part->topic,
+                                              part->partition);
+    }
+    rd_kafka_topic_partition_list_destroy(more);
+}
+
 int bf_shards_revoked(struct bf_shards *shards, struct bf_consumer_event *event,
                       struct bf_err *err)
 {
-    if (shards->revoking && answer_revoke(shards, err))
-        return -1;
-    shards->revoking = bf_take(event->shards);
-    if (event->lost)
+    also_revoke(shards, bf_take(event->shards));
+    if (event->lost || shards->strayed)
         return answer_revoke(shards, err);
-    for (int i = 0; i < shards->revoking->cnt; i++)
-        bf_shards_begin_drain(shards,
-                              (uint32_t)shards->revoking->elems[i].partition);
+    for (int i = 0; i < shards->revoking->cnt; i++) {
+        uint32_t id = (uint32_t)shards->revoking->elems[i].partition;
+
+        shards->slots[id].leaving = true;
+        bf_shards_begin_drain(shards, id);
+    }
     return 0;
 }
 
@@ -121,6 +142,7 @@ static int reopen(struct bf_shards *shards, uint32_t id, struct bf_err *err)
 
     bf_shard_slot_add(slot, parts);
     fence(shards, id);
+    bf_shards_stray(shards);
     rc = bf_consumer_unassign(shards->config.consumer, parts, err);
     rd_kafka_topic_partition_list_destroy(parts);
     bf_shard_slot_clear(slot);
@@ -148,9 +170,9 @@ static int serve_reopens(struct bf_shards *shards, struct bf_err *err)
 
 int bf_shards_serve_drains(struct bf_shards *shards, struct bf_err *err)
 {
-    if (shards->any_reopen && serve_reopens(shards, err))
-        return -1;
-    return shards->revoking ? serve_revoke(shards, err) : 0;
+    if (shards->revoking)
+        return serve_revoke(shards, err);
+    return shards->any_reopen ? serve_reopens(shards, err) : 0;
 }
 
 int bf_shards_drain_wait(const struct bf_shards *shards, int max_ms)

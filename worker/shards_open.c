@@ -56,20 +56,6 @@ int bf_shards_assigned(struct bf_shards *shards,
 
 /* ---- open, or stop ---- */
 
-static int unassign_state(struct bf_shards *shards, struct bf_shard_slot *slot,
-                          struct bf_err *err)
-{
-    rd_kafka_topic_partition_list_t *parts =
-        rd_kafka_topic_partition_list_new(1);
-    int rc;
-
-    bf_state_reader_add(&slot->reader, parts);
-    rc = bf_consumer_unassign(shards->config.consumer, parts, err);
-    rd_kafka_topic_partition_list_destroy(parts);
-    bf_state_reader_close(&slot->reader);
-    return rc;
-}
-
 static int assign_lanes(struct bf_shards *shards, struct bf_shard_slot *slot,
                         struct bf_err *err)
 {
@@ -77,10 +63,11 @@ static int assign_lanes(struct bf_shards *shards, struct bf_shard_slot *slot,
         rd_kafka_topic_partition_list_new(BF_INPUT_LANES);
     int rc = 0;
 
-    for (size_t i = 0; i < BF_INPUT_LANES; i++)
+    for (size_t i = 0; i < BF_INPUT_LANES; i++) {
         rc = rc ||
              bf_lane_reader_open(&slot->lanes[i], shards->config.consumer, err);
-    bf_shard_slot_add(slot, parts);
+        bf_lane_reader_add(&slot->lanes[i], parts);
+    }
     rc = rc || bf_consumer_assign(shards->config.consumer, parts, err);
     rd_kafka_topic_partition_list_destroy(parts);
     return rc ? -1 : 0;
@@ -135,9 +122,8 @@ static int open_shard(struct bf_shards *shards, uint32_t id,
                 bf_kv_int("base", slot->lanes[0].base),
                 bf_kv_int("above", bf_ledger_above(&slot->lanes[0].restored)),
                 bf_kv_int("started", (int64_t)bf_shard_count(slot->state)));
-    return unassign_state(shards, slot, err) || assign_lanes(shards, slot, err)
-               ? -1
-               : 0;
+    bf_state_reader_leave(&slot->reader, shards->config.consumer);
+    return assign_lanes(shards, slot, err);
 }
 
 /* Reads on, and is done with it once all is read. */
@@ -147,14 +133,15 @@ static int restore(struct bf_shards *shards, uint32_t id, struct bf_err *err)
     struct bf_restored restored;
     struct bf_err why = {0};
 
-    if (!bf_state_reader_read(&slot->reader))
+    if (!bf_state_reader_read(&slot->reader) || slot->leaving)
         return 0;
     bf_crash_point("before_restore");
     if (bf_state_reader_restore(&slot->reader, &restored, &why) == 0)
         return open_shard(shards, id, &restored, err);
     bf_log_err(BF_LOG_ERROR, "shard_stopped", &why, bf_kv_int("shard", id));
     bf_shards_stop(shards, id);
-    return unassign_state(shards, slot, err);
+    bf_state_reader_leave(&slot->reader, shards->config.consumer);
+    return 0;
 }
 
 int bf_shards_serve_restores(struct bf_shards *shards, struct bf_err *err)

@@ -25,7 +25,8 @@ enum bf_shard_phase {
 struct bf_shard_slot {
     enum bf_shard_phase phase;
     uint32_t epoch;
-    bool reopen; /* drained to be restored again, not to be given away */
+    bool leaving; /* in a REVOKE that is not answered yet */
+    bool reopen;  /* drained to be restored again, not to be given away */
     struct bf_state_reader reader; /* ASKING and READING; its facts: STOPPED */
     struct bf_lane_reader lanes[BF_INPUT_LANES]; /* OPEN and DRAINING */
     struct bf_shard *state;                      /* the same */
@@ -41,6 +42,7 @@ struct bf_shards {
     struct bf_shard_slot *slots;
     size_t turn;                               /* whose turn it is to pull */
     rd_kafka_topic_partition_list_t *revoking; /* unanswered REVOKE */
+    bool strayed; /* an unassign of ours may have answered one unseen */
     bool any_reopen;
     bool any_look;
 };
@@ -53,6 +55,14 @@ void bf_shard_slot_clear(struct bf_shard_slot *slot);
 /* What is assigned for it, whatever its phase. */
 void bf_shard_slot_add(const struct bf_shard_slot *slot,
                        rd_kafka_topic_partition_list_t *parts);
+
+/*
+ * An unassign that answers nothing. librdkafka may all the same take it for
+ * the answer to a REVOKE that it has just sent: when that one is seen, its
+ * shards belong to others already, and nothing of them may be drained. Not
+ * while there is a REVOKE that we have seen.
+ */
+void bf_shards_stray(struct bf_shards *shards);
 
 /* ---- shards_open.c ---- */
 

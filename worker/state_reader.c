@@ -19,6 +19,9 @@ int bf_state_reader_open(struct bf_state_reader *reader,
     reader->tries = 0;
     reader->facts_known = false;
     reader->problem.kind = BF_ERR_NONE;
+    if (reader->paused)
+        bf_consumer_resume(consumer, reader->topic, (int32_t)reader->shard);
+    reader->paused = false;
     reader->state = bf_shard_new(err);
     if (reader->state)
         reader->feed =
@@ -26,14 +29,17 @@ int bf_state_reader_open(struct bf_state_reader *reader,
     return reader->feed ? 0 : -1;
 }
 
-void bf_state_reader_close(struct bf_state_reader *reader)
+void bf_state_reader_leave(struct bf_state_reader *reader,
+                           struct bf_consumer *consumer)
 {
+    bf_consumer_pause(consumer, reader->topic, (int32_t)reader->shard);
+    reader->paused = true;
     bf_feed_close(bf_take(reader->feed));
 }
 
 void bf_state_reader_clear(struct bf_state_reader *reader)
 {
-    bf_state_reader_close(reader);
+    bf_feed_close(bf_take(reader->feed));
     bf_shard_free(bf_take(reader->state));
 }
 

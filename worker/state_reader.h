@@ -22,6 +22,7 @@ struct bf_state_reader {
     struct bf_verifier *verifier; /* of entries; borrowed */
     uint32_t shard;
     struct bf_feed *feed;
+    bool paused; /* assigned or not, since it was left */
     int64_t end; /* offset of the last end-of-partition; -1: none yet */
     int64_t bad; /* offset of a batch that could not be unpacked; -1: none */
     int tries;   /* of that batch */
@@ -35,10 +36,14 @@ struct bf_state_reader {
 int bf_state_reader_open(struct bf_state_reader *reader,
                          struct bf_consumer *consumer, struct bf_err *err);
 
-/* After the unassign; what was read stays. Again is fine. */
-void bf_state_reader_close(struct bf_state_reader *reader);
+/*
+ * Reads no more; what was read stays. The partition stays assigned until the
+ * shard goes: see bf_consumer_unassign() for why.
+ */
+void bf_state_reader_leave(struct bf_state_reader *reader,
+                           struct bf_consumer *consumer);
 
-/* Closes it and forgets what was read. */
+/* Closes it and forgets what was read. After the unassign. */
 void bf_state_reader_clear(struct bf_state_reader *reader);
 
 /* Its partition from the beginning, for an assign or unassign. */

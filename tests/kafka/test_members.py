@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from fleet import FULL
-from harness import Proc, wait_until
+from fleet import FULL, spread_jobs
+from harness import Api, Proc, Proxy, wait_until
 from reader import Reader
 from test_crash import SESSION_S, SHARDS, CrashCase, mixed
 
@@ -257,6 +257,48 @@ class MembersTest(CrashCase):
     def test_killed_in_a_transaction(self) -> None:
         self.judged(0, lambda: self.stream(self.killed_in_a_transaction), 300)
         self.judge_owners()
+
+
+class HandOverTest(CrashCase):
+    """Shards are given away while others are being restored."""
+
+    proxied = True
+
+    def test_a_shard_that_opens_hastens_nothing(self) -> None:
+        """librdkafka takes any unassign for the answer to a REVOKE: the shards
+        that were being drained went to the other worker at once."""
+        proxy = self.enterContext(Proxy(self.cluster))
+        # Six ends are asked for for each shard: all but some are open when the
+        # committer has to wait, for as long as it has patience.
+        hold = proxy.rule(
+            *(Api.LIST_OFFSETS, "hold_reply"),
+            skip=6 * (SHARDS - 3),
+            client="blockfleet-rereader",
+        )
+        jobs = spread_jobs(self.fleet, 120, 20, mixed)
+        self.fleet.submit(jobs)
+        options = {"noop__delay": "4s", "worker__concurrency": 256}
+        bootstrap = self.cluster.proxy_bootstrap
+        first = Watched(self.start("first", bootstrap=bootstrap, **options))
+        hold.wait_hits()
+        first.proc.wait_json(lambda line: line.get("event") == "shard_open")
+        second = Watched(self.start("second", noop__delay="100ms"))
+
+        def break_things() -> None:
+            first.proc.wait_json(lambda line: line.get("what") == "revoke")
+            hold.release()
+            owned = (first, second)
+            wait_until(
+                lambda: [len(it.owned()) for it in owned] == [SHARDS // 2] * 2,
+                30,
+                "a fair share",
+            )
+
+        self.judged(len(jobs), break_things)
+        for member in (first, second):
+            member.look()
+        intervals = first.intervals + second.intervals
+        self.assertEqual(list(overlaps(intervals)), [])
 
 
 class OverlapTest(unittest.TestCase):
