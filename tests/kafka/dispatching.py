@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness import Proc, Procs, wait_until
@@ -35,9 +35,15 @@ TOPICS = {
 }
 
 
-def make_topics(bootstrap: str, shards: int, names: Iterable[str] = TOPICS) -> None:
+def make_topics(
+    bootstrap: str, shards: int, names: Iterable[str] = TOPICS, prefix: str = "bf."
+) -> None:
+    """names: as if the prefix were bf."""
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUICK})
-    new = [NewTopic(name, shards, config=TOPICS[name]) for name in names]
+    new = [
+        NewTopic(prefix + name.removeprefix("bf."), shards, config=TOPICS[name])
+        for name in names
+    ]
     for future in admin.create_topics(new).values():
         future.result(30)
 
@@ -179,48 +185,63 @@ def job(workspace: str, inputs: bytes = b"{}", **members: Any) -> bytes:
     return rest[:-1].encode() + b', "inputs": ' + inputs + b"}"
 
 
+class Log:
+    """The committed records of a topic; each read() fetches only what is new."""
+
+    def __init__(self, bootstrap: str, topic: str, shards: int) -> None:
+        self.bootstrap = bootstrap
+        self.topic = topic
+        self.records: list[bfwire.Record] = []
+        self._next = dict.fromkeys(range(shards), 0)
+
+    def read(self) -> list[bfwire.Record]:
+        """All that the topic has now, by partition and offset."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": "oracle",
+                "isolation.level": "read_committed",
+                "auto.offset.reset": "error",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+                "fetch.wait.max.ms": "50",  # every end has to be told
+                **QUICK,
+            }
+        )
+        consumer.assign([TopicPartition(self.topic, *at) for at in self._next.items()])
+        ended: set[int] = set()
+
+        def done() -> bool:
+            for message in consumer.consume(1_000, 0.05):
+                if message.error() is not None:
+                    ended.add(message.partition())
+                    self._next[message.partition()] = message.offset()
+                else:
+                    self.records.append(record_of(message))
+            return len(ended) == len(self._next)
+
+        try:
+            wait_until(done, 30, f"the end of {self.topic}", every_s=0)
+        finally:
+            consumer.close()
+        self.records.sort(key=lambda rec: (rec.partition, rec.offset))
+        return self.records
+
+
+def record_of(message: Message) -> bfwire.Record:
+    return bfwire.Record(
+        message.topic(),
+        message.partition(),
+        message.key(),
+        message.value(),
+        [(n, v) for n, v in message.headers() or []],
+        message.offset(),
+    )
+
+
 def read_all(bootstrap: str, topic: str, shards: int) -> list[bfwire.Record]:
     """Every committed record that the topic has now, by partition and offset."""
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": "oracle",
-            "isolation.level": "read_committed",
-            "auto.offset.reset": "error",
-            "enable.partition.eof": True,
-            "enable.auto.commit": False,
-            "fetch.wait.max.ms": "50",  # every end has to be told
-            **QUICK,
-        }
-    )
-    consumer.assign([TopicPartition(topic, p, 0) for p in range(shards)])
-    records: list[bfwire.Record] = []
-    ended: set[int] = set()
-
-    def done() -> bool:
-        message = consumer.poll(0.2)
-        if message is None:
-            return False
-        if message.error() is not None:
-            ended.add(message.partition())
-        else:
-            records.append(
-                bfwire.Record(
-                    topic,
-                    message.partition(),
-                    message.key(),
-                    message.value(),
-                    [(n, v) for n, v in message.headers() or []],
-                    message.offset(),
-                )
-            )
-        return len(ended) == shards
-
-    try:
-        wait_until(done, 30, f"the end of {topic}", every_s=0)
-    finally:
-        consumer.close()
-    return sorted(records, key=lambda rec: (rec.partition, rec.offset))
+    return Log(bootstrap, topic, shards).read()
 
 
 class FakeWorker:

@@ -9,7 +9,7 @@ import unittest
 from pathlib import Path
 
 import dispatching
-from dispatching import Dispatcher, Keys, bfwire, read_all
+from dispatching import Dispatcher, Keys, Log, bfwire
 from harness import Cluster, Proc, Procs, wait_until
 
 SHARDS = 4
@@ -26,6 +26,7 @@ class CliTest(unittest.TestCase):
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))
+        cls.logs: dict[str, Log] = {}
         cls.keys = Keys(cls.folder / "keys")
         cls.cluster = cls.enterClassContext(Cluster())
         cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
@@ -62,8 +63,9 @@ class CliTest(unittest.TestCase):
         return self.run_cli(*words, url, stdin=stdin, status=status)
 
     def jobs(self, workspace: str, topic: str = "jobs") -> list[bfwire.Record]:
-        records = read_all(self.cluster.bootstrap, f"bf.{topic}", SHARDS)
-        return [r for r in records if r.key == workspace.encode()]
+        name = f"bf.{topic}"
+        log = self.logs.setdefault(name, Log(self.cluster.bootstrap, name, SHARDS))
+        return [r for r in log.read() if r.key == workspace.encode()]
 
     def lines(self, workspace: str, count: int) -> bytes:
         block = {"run_function_code": CODE}

@@ -6,11 +6,20 @@ import tempfile
 import threading
 import time
 import unittest
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import dispatching
-from dispatching import Answer, Dispatcher, Keys, bfwire, job, make_topics, read_all
+from dispatching import (
+    Answer,
+    Dispatcher,
+    Keys,
+    Log,
+    bfwire,
+    job,
+    make_topics,
+    read_all,
+)
 from harness import Cluster, Procs, wait_until
 
 SHARDS = 4
@@ -31,12 +40,14 @@ class DispatcherTest(unittest.TestCase):
     cluster: Cluster
     keys: Keys
     folder: Path
+    logs: dict[str, Log]
 
     @classmethod
     def setUpClass(cls) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="blockfleet-dispatcher-")
         cls.addClassCleanup(temporary.cleanup)
         cls.folder = Path(temporary.name)
+        cls.logs = {}
         cls.keys = Keys(cls.folder / "keys")
         cls.cluster = cls.enterClassContext(Cluster())
         make_topics(cls.cluster.bootstrap, SHARDS)
@@ -46,8 +57,8 @@ class DispatcherTest(unittest.TestCase):
         ).start()
 
     def records(self, workspace: str, topic: str = "bf.jobs") -> list[bfwire.Record]:
-        everything = read_all(self.cluster.bootstrap, topic, SHARDS)
-        return [rec for rec in everything if rec.key == workspace.encode()]
+        log = self.logs.setdefault(topic, Log(self.cluster.bootstrap, topic, SHARDS))
+        return [rec for rec in log.read() if rec.key == workspace.encode()]
 
     def check_record(self, rec: bfwire.Record) -> bfwire.Job:
         """It is signed, parses by the other implementation, lies where it must."""
@@ -259,8 +270,10 @@ class DispatcherTest(unittest.TestCase):
         self.assertEqual(len(self.records("stopped")), 1)
 
 
-class StartTest(unittest.TestCase):
-    """What must be right before a job is taken."""
+class ProcessCase(unittest.TestCase):
+    """A dispatcher for each test."""
+
+    prefix = "bf."
 
     def setUp(self) -> None:
         temporary = tempfile.TemporaryDirectory(prefix="blockfleet-dispatcher-")
@@ -270,111 +283,129 @@ class StartTest(unittest.TestCase):
         self.procs = self.enterContext(Procs(self.folder / "logs"))
 
     def dispatcher(self, bootstrap: str, **options: str) -> Dispatcher:
+        options["topics.prefix"] = self.prefix
         return Dispatcher(self.procs, bootstrap, self.keys, self.folder, options)
 
+
+class BrokerTest(ProcessCase):
+    """What a broker has to do with it: one for all, topics for each."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.cluster = cls.enterClassContext(Cluster())
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.prefix = self.id().rpartition(".")[2] + "."
+
+    def make_topics(self, names: Iterable[str] = dispatching.TOPICS) -> None:
+        make_topics(self.cluster.bootstrap, SHARDS, names, self.prefix)
+
     def test_unequal_topics_are_answered_with_503_until_they_are_equal(self) -> None:
-        with Cluster() as cluster:
-            rest = [name for name in dispatching.TOPICS if name != "bf.usage"]
-            make_topics(cluster.bootstrap, SHARDS, rest)
-            dispatcher = self.dispatcher(cluster.bootstrap).start(ready=False)
+        rest = [name for name in dispatching.TOPICS if name != "bf.usage"]
+        self.make_topics(rest)
+        dispatcher = self.dispatcher(self.cluster.bootstrap).start(ready=False)
 
-            def reason() -> str:
-                answer = dispatcher.post(job("wrong"))
-                self.assertEqual(answer.status, 503)
-                self.assertEqual(answer.headers["Retry-After"], "1")
-                return answer.json()["detail"]
-
-            wait_until(lambda: "bf.usage" in reason(), 30, "the missing topic named")
-            answer = dispatcher.get("/readyz")
+        def reason() -> str:
+            answer = dispatcher.post(job("wrong"))
             self.assertEqual(answer.status, 503)
-            self.assertIn("bf.usage", json.dumps(answer.json()["reasons"]))
-            self.assertEqual(dispatcher.get("/healthz").status, 200)
-            make_topics(cluster.bootstrap, SHARDS, ["bf.usage"])
-            dispatcher.wait_ready()
-            self.assertEqual(dispatcher.post(job("wrong")).status, 202)
+            self.assertEqual(answer.headers["Retry-After"], "1")
+            return answer.json()["detail"]
+
+        usage = self.prefix + "usage"
+        wait_until(lambda: usage in reason(), 30, "the missing topic named")
+        answer = dispatcher.get("/readyz")
+        self.assertEqual(answer.status, 503)
+        self.assertIn(usage, json.dumps(answer.json()["reasons"]))
+        self.assertEqual(dispatcher.get("/healthz").status, 200)
+        self.make_topics(["bf.usage"])
+        dispatcher.wait_ready()
+        self.assertEqual(dispatcher.post(job("wrong")).status, 202)
 
     def test_a_broker_that_dies_loses_and_doubles_nothing(self) -> None:
-        with Cluster() as cluster:
-            make_topics(cluster.bootstrap, SHARDS)
-            dispatcher = self.dispatcher(cluster.bootstrap).start()
-            count = 20_000
-            half = threading.Event()
+        self.make_topics()
+        dispatcher = self.dispatcher(self.cluster.bootstrap).start()
+        count = 20_000
+        half = threading.Event()
 
-            def lines() -> Iterator[bytes]:
-                for number in range(count):
-                    if number == count // 2:
-                        half.set()
-                    yield job("dies", b'{"n":%d}' % number, id=f"j{number}") + b"\n"
+        def lines() -> Iterator[bytes]:
+            for number in range(count):
+                if number == count // 2:
+                    half.set()
+                yield job("dies", b'{"n":%d}' % number, id=f"j{number}") + b"\n"
 
-            answers: list[Answer] = []
-            upload = threading.Thread(
-                target=lambda: answers.append(
-                    dispatcher.request(
-                        "POST",
-                        "/v1/jobs",
-                        lines(),
-                        {"Content-Type": "application/x-ndjson"},
-                    )
+        answers: list[Answer] = []
+        upload = threading.Thread(
+            target=lambda: answers.append(
+                dispatcher.request(
+                    "POST",
+                    "/v1/jobs",
+                    lines(),
+                    {"Content-Type": "application/x-ndjson"},
                 )
             )
-            upload.start()
-            self.assertTrue(half.wait(60))
-            cluster.brokers[0].kill9()
-            cluster.brokers[0].restart()
-            upload.join(90)
-            told = answers[0].lines()
-            self.assertEqual([line["line"] for line in told], list(range(count)))
-            records = read_all(cluster.bootstrap, "bf.jobs", SHARDS)
-            placed = {(rec.partition, rec.offset): rec for rec in records}
-            stored = [line for line in told if line["status"] == 202]
-            self.assertGreater(len(stored), count // 2)
-            for line in stored:
-                rec = placed[line["partition"], line["offset"]]
-                self.assertEqual(rec.text("bf_job"), f"j{line['line']}")
-            ids = [rec.text("bf_job") for rec in records]
-            self.assertEqual(len(ids), len(set(ids)))
-            # What was not confirmed says so, and may be sent again.
-            self.assertLessEqual({line["status"] for line in told}, {202, 503})
-            dispatcher.wait_ready()
-            self.assertEqual(dispatcher.post(job("dies", id="after")).status, 202)
+        )
+        upload.start()
+        self.assertTrue(half.wait(60))
+        self.cluster.brokers[0].kill9()
+        self.cluster.brokers[0].restart()
+        upload.join(90)
+        told = answers[0].lines()
+        self.assertEqual([line["line"] for line in told], list(range(count)))
+        records = read_all(self.cluster.bootstrap, self.prefix + "jobs", SHARDS)
+        placed = {(rec.partition, rec.offset): rec for rec in records}
+        stored = [line for line in told if line["status"] == 202]
+        self.assertGreater(len(stored), count // 2)
+        for line in stored:
+            rec = placed[line["partition"], line["offset"]]
+            self.assertEqual(rec.text("bf_job"), f"j{line['line']}")
+        ids = [rec.text("bf_job") for rec in records]
+        self.assertEqual(len(ids), len(set(ids)))
+        # What was not confirmed says so, and may be sent again.
+        self.assertLessEqual({line["status"] for line in told}, {202, 503})
+        dispatcher.wait_ready()
+        self.assertEqual(dispatcher.post(job("dies", id="after")).status, 202)
 
     def test_what_is_in_flight_has_a_ceiling(self) -> None:
         big = b'{"a":"' + b"x" * 700_000 + b'"}'
-        with Cluster() as cluster:
-            make_topics(cluster.bootstrap, SHARDS)
-            dispatcher = self.dispatcher(
-                cluster.bootstrap, **{"dispatcher.inflight_bytes": "1M"}
-            ).start()
-            self.assertEqual(dispatcher.post(job("full")).status, 202)
-            answers: list[Answer] = []
+        self.make_topics()
+        dispatcher = self.dispatcher(
+            self.cluster.bootstrap, **{"dispatcher.inflight_bytes": "1M"}
+        ).start()
+        self.assertEqual(dispatcher.post(job("full")).status, 202)
+        answers: list[Answer] = []
 
-            def send(body: bytes, content_type: str) -> threading.Thread:
-                headers = {"Content-Type": content_type}
-                thread = threading.Thread(
-                    target=lambda: answers.append(
-                        dispatcher.request("POST", "/v1/jobs", body, headers)
-                    )
+        def send(body: bytes, content_type: str) -> threading.Thread:
+            headers = {"Content-Type": content_type}
+            thread = threading.Thread(
+                target=lambda: answers.append(
+                    dispatcher.request("POST", "/v1/jobs", body, headers)
                 )
-                thread.start()
-                return thread
+            )
+            thread.start()
+            return thread
 
-            cluster.brokers[0].sigstop()
-            threads = [
-                send(job("full", big, id=f"j{n}"), "application/json") for n in range(2)
-            ]
-            wait_until(lambda: len(answers) == 1, 20, "the one too many")
-            self.assertEqual(answers[0].status, 429, answers[0].body)
-            self.assertEqual(answers[0].headers["Retry-After"], "1")
-            # An upload is not refused: it waits for room, and so does its client.
-            many = [job("full", big, id=f"m{n}") + b"\n" for n in range(8)]
-            threads.append(send(b"".join(many), "application/x-ndjson"))
-            self.assertEqual(dispatcher.get("/healthz").status, 200)
-            cluster.brokers[0].sigcont()
-            for thread in threads:
-                thread.join(60)
-            self.assertEqual(sorted(a.status for a in answers), [200, 202, 429])
-            told = next(a for a in answers if a.status == 200).lines()
-            self.assertEqual([line["status"] for line in told], [202] * 8)
+        self.cluster.brokers[0].sigstop()
+        threads = [
+            send(job("full", big, id=f"j{n}"), "application/json") for n in range(2)
+        ]
+        wait_until(lambda: len(answers) == 1, 20, "the one too many")
+        self.assertEqual(answers[0].status, 429, answers[0].body)
+        self.assertEqual(answers[0].headers["Retry-After"], "1")
+        # An upload is not refused: it waits for room, and so does its client.
+        many = [job("full", big, id=f"m{n}") + b"\n" for n in range(8)]
+        threads.append(send(b"".join(many), "application/x-ndjson"))
+        self.assertEqual(dispatcher.get("/healthz").status, 200)
+        self.cluster.brokers[0].sigcont()
+        for thread in threads:
+            thread.join(60)
+        self.assertEqual(sorted(a.status for a in answers), [200, 202, 429])
+        told = next(a for a in answers if a.status == 200).lines()
+        self.assertEqual([line["status"] for line in told], [202] * 8)
+
+
+class StartTest(ProcessCase):
+    """What must be right before a job is taken."""
 
     def test_an_open_door_is_refused(self) -> None:
         cases = [
