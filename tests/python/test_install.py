@@ -50,14 +50,6 @@ class InstallTest(unittest.TestCase):
             done = subprocess.run(command, capture_output=True, text=True)
             self.assertEqual(done.returncode, 0, done.stderr)
 
-    def test_what_the_program_says_of_itself(self) -> None:
-        man = (self.prefix / "share/man/man1/blockfleet.1").read_text()
-        self.assertIn(".TH BLOCKFLEET", man.upper())
-        bash = self.prefix / "share/bash-completion/completions/blockfleet"
-        self.assertIn("complete ", bash.read_text())
-        [fish] = self.prefix.glob("share/fish/vendor_completions.d/*.fish")
-        self.assertIn("complete -c blockfleet", fish.read_text())
-
     def test_documents_and_schemas(self) -> None:
         documents = {Path(name).name for name in self.files("share/doc/blockfleet/*")}
         for name in ("README.md", "LICENSE", "blockfleet.ini", "CONFIGURATION.md"):
