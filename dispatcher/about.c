@@ -1,5 +1,6 @@
 #include "dispatcher/about.h"
 
+#include "dispatcher/metrics.h"
 #include "schemas/json.h"
 
 static void answer_json(struct bf_request *req, unsigned status, int failed,
@@ -65,4 +66,24 @@ void bf_about_ready(struct bf_api *api, struct bf_request *req,
     bf_json_close(&out, '}');
     answer_json(req, accepts && state.caught_up ? 200 : 503, bf_json_done(&out),
                 &json);
+}
+
+void bf_about_metrics(struct bf_api *api, struct bf_request *req,
+                      const struct bf_path *path)
+{
+    struct bf_answer answer = {
+        .status = 200,
+        .content_type = "text/plain; version=0.0.4; charset=utf-8",
+        .body = BF_BUF_INIT(4U << 20),
+    };
+    struct bf_problem problem;
+
+    (void)path;
+    if (bf_metrics_text(api, &answer.body, NULL) == 0) {
+        bf_request_answer(req, &answer);
+        return;
+    }
+    bf_buf_release(&answer.body);
+    bf_problem_set(&problem, BF_PROBLEM_INTERNAL, NULL, "out of memory");
+    bf_request_refuse(req, &problem);
 }

@@ -8,5 +8,6 @@
 bf_begin_fn bf_about_health;  /* /healthz */
 bf_begin_fn bf_about_ready;   /* /readyz */
 bf_begin_fn bf_about_version; /* /version */
+bf_begin_fn bf_about_metrics; /* /metrics */
 
 #endif

@@ -3,6 +3,7 @@
 #include "config/log.h"
 #include "dispatcher/get.h"
 #include "dispatcher/loop.h"
+#include "dispatcher/metrics.h"
 #include "dispatcher/routes.h"
 #include "schemas/ids.h"
 
@@ -143,6 +144,7 @@ static void on_begin(void *arg, struct bf_request *req)
         bf_request_method(req), bf_request_path(req), &path, allowed);
     struct bf_problem problem;
 
+    bf_request_set_mark(req, route);
     if (!route && allowed[0])
         refuse_method(req, allowed);
     else if (!route)
@@ -176,8 +178,10 @@ static void on_end(void *arg, struct bf_request *req)
 static void on_gone(void *arg, struct bf_request *req)
 {
     struct bf_handler *handler = bf_request_state(req);
+    const struct bf_api *api = arg;
 
-    (void)arg;
+    bf_http_stats_add(api->stats, bf_request_mark(req), bf_request_status(req),
+                      bf_request_age_us(req));
     if (handler)
         handler->gone(handler);
 }
@@ -194,19 +198,28 @@ const struct bf_http_ops *bf_api_http_ops(void)
 
 struct bf_api *bf_api_new(const struct bf_api_conf *conf, struct bf_err *err)
 {
-    struct bf_api *api = calloc(1, sizeof(*api));
+    bf_autoapi struct bf_api *api = calloc(1, sizeof(*api));
 
     if (!api) {
         bf_err_oom(err);
         return NULL;
     }
     api->conf = *conf;
-    return api;
+    api->stats = bf_http_stats_new(err);
+    return api->stats ? bf_take(api) : NULL;
 }
 
 void bf_api_free(struct bf_api *api)
 {
+    if (!api)
+        return;
+    bf_http_stats_free(api->stats);
     free(api);
+}
+
+void bf_api_set_http(struct bf_api *api, const struct bf_http *http)
+{
+    api->http = http;
 }
 
 static void refresh_door(struct bf_api *api)

@@ -39,6 +39,9 @@ void bf_api_free(struct bf_api *api);
 BF_DEFINE_CLEANUP(bf_api_freep_, struct bf_api *, bf_api_free)
 #define bf_autoapi bf_cleanup(bf_api_freep_)
 
+/* Who calls it; for what it tells of itself. Borrowed. */
+void bf_api_set_http(struct bf_api *api, const struct bf_http *http);
+
 /* What bf_http_new() wants; its arg is the api. */
 const struct bf_http_ops *bf_api_http_ops(void);
 

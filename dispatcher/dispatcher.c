@@ -283,6 +283,7 @@ static int open_http(struct bf_dispatcher *d, struct bf_err *err)
     d->http = bf_http_new(&conf, err);
     if (!d->http || check_reach(d, err))
         return -1;
+    bf_api_set_http(d->api, d->http);
     return write_port_file(d, err);
 }
 

@@ -16,6 +16,8 @@ struct bf_handler {
 
 struct bf_api {
     struct bf_api_conf conf;
+    struct bf_http_stats *stats;
+    const struct bf_http *http; /* NULL: not yet */
     bool stopping;
     struct bf_upload *stalled; /* uploads that wait for room */
     struct bf_get *waiting;    /* requests that wait for a job's end */

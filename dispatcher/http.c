@@ -45,6 +45,9 @@ struct bf_request {
     const char *method;
     char *path;
     void *state;
+    const void *mark;
+    int64_t began_us;
+    unsigned status;            /* once it is sent */
     struct bf_guarded *guarded; /* the connection; NULL: no memory for it */
     int64_t moving_since_ms;    /* the body, since it last was let go on */
     size_t moving_bytes;
@@ -115,6 +118,26 @@ const char *bf_request_query_name(const struct bf_request *req, size_t i)
 const char *bf_request_header(const struct bf_request *req, const char *name)
 {
     return MHD_lookup_connection_value(req->connection, MHD_HEADER_KIND, name);
+}
+
+int64_t bf_request_age_us(const struct bf_request *req)
+{
+    return bf_mono_us() - req->began_us;
+}
+
+unsigned bf_request_status(const struct bf_request *req)
+{
+    return req->status;
+}
+
+void bf_request_set_mark(struct bf_request *req, const void *mark)
+{
+    req->mark = mark;
+}
+
+const void *bf_request_mark(const struct bf_request *req)
+{
+    return req->mark;
 }
 
 void bf_request_set_state(struct bf_request *req, void *state)
@@ -375,6 +398,7 @@ static struct bf_request *request_new(struct bf_http *http,
         http->first->prev = req;
     http->first = req;
     http->active++;
+    req->began_us = bf_mono_us();
     req->guarded = guarded_of(connection);
     expect_body(req);
     return req;
@@ -496,12 +520,13 @@ static void on_completed(void *cls, struct MHD_Connection *connection,
     struct bf_http *http = cls;
     struct bf_request *req;
 
-    (void)why;
     expect_headers(http, guarded_of(connection));
     if (!*state)
         return;
     req = request_from(*state);
     *state = NULL;
+    if (why == MHD_REQUEST_TERMINATED_COMPLETED_OK && req->queued)
+        req->status = req->answer.status;
     http->ops.gone(http->arg, req);
     request_free(req);
 }
@@ -695,6 +720,16 @@ void bf_http_quiesce(struct bf_http *http)
 
     if (fd != MHD_INVALID_SOCKET)
         close(fd);
+}
+
+size_t bf_http_connections(const struct bf_http *http)
+{
+    return http->guard.count;
+}
+
+uint64_t bf_http_expired(const struct bf_http *http)
+{
+    return http->guard.expired;
 }
 
 size_t bf_http_active(const struct bf_http *http)

@@ -71,6 +71,9 @@ void bf_http_run(struct bf_http *http);
 void bf_http_quiesce(struct bf_http *http);
 /* Requests that have begun and are not gone. */
 size_t bf_http_active(const struct bf_http *http);
+size_t bf_http_connections(const struct bf_http *http);
+/* Connections that were closed for being slow, so far. */
+uint64_t bf_http_expired(const struct bf_http *http);
 
 const char *bf_request_method(const struct bf_request *req);
 /* Decoded, without the query. */
@@ -80,6 +83,15 @@ const char *bf_request_query(const struct bf_request *req, const char *name);
 /* The name of the i-th parameter, from 0; NULL: there are no more. */
 const char *bf_request_query_name(const struct bf_request *req, size_t i);
 const char *bf_request_header(const struct bf_request *req, const char *name);
+
+/* Since its headers were there; so far. */
+int64_t bf_request_age_us(const struct bf_request *req);
+/* That of its answer; 0: none was sent, or not to its end. */
+unsigned bf_request_status(const struct bf_request *req);
+
+/* A mark of the application, besides its state; NULL at the beginning. */
+void bf_request_set_mark(struct bf_request *req, const void *mark);
+const void *bf_request_mark(const struct bf_request *req);
 
 /* The application's own; NULL at the beginning. */
 void bf_request_set_state(struct bf_request *req, void *state);

@@ -6,6 +6,7 @@
 
 /* A record's cost in librdkafka and here besides its bytes, roughly. */
 #define OVERHEAD_BYTES 1024
+#define STATS_MS "10000"
 
 /* What is needed until Kafka has the record. */
 struct bf_parcel {
@@ -20,7 +21,8 @@ struct bf_outbox {
     rd_kafka_t *rk; /* NULL: it broke, the next flush makes a new one */
     int fd;
     size_t inflight_bytes;
-    size_t inflight; /* handed to librdkafka, not reported */
+    size_t inflight;              /* handed to librdkafka, not reported */
+    struct bf_outbox_stats stats; /* what only grows, and librdkafka's */
     rd_kafka_topic_t *topics[BF_LANES];
     struct bf_shipment *pending[BF_MAX_TREE];
     size_t npending;
@@ -134,8 +136,13 @@ struct bf_shipment *bf_shipment_new(struct bf_slice body,
 static void report(struct bf_shipment *shipment, enum bf_ack_status status,
                    const char *why)
 {
+    struct bf_outbox_stats *stats = &shipment->outbox->stats;
+
     shipment->status = status;
     shipment->why = why;
+    stats->reported[shipment->lane][status]++;
+    if (status == BF_ACK_STORED)
+        stats->stored_bytes += shipment->bytes;
     shipment->outbox->inflight_bytes -= shipment->bytes;
     shipment->done(shipment->arg, shipment);
 }
@@ -167,6 +174,17 @@ static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *message,
            message->err ? rd_kafka_err2str(message->err) : NULL);
 }
 
+/* On the loop, from rd_kafka_poll(). Returning 0 gives the text back. */
+static int on_stats(rd_kafka_t *rk, char *text, size_t len, void *opaque)
+{
+    struct bf_outbox *outbox = opaque;
+
+    (void)rk;
+    bf_kafka_stats_read((struct bf_slice){text, len}, &outbox->stats.kafka,
+                        NULL);
+    return 0;
+}
+
 /* ---- the producer ---------------------------------------------------------*/
 
 static int set_kbytes(rd_kafka_conf_t *conf, size_t kbytes, struct bf_err *err)
@@ -180,6 +198,19 @@ static int set_kbytes(rd_kafka_conf_t *conf, size_t kbytes, struct bf_err *err)
     return bf_err_set(err, BF_ERR_FATAL, "kafka_conf", "%s", why);
 }
 
+/* Unless the operator wants them at another pace. */
+static void want_stats(rd_kafka_conf_t *conf)
+{
+    char text[16] = "", why[160];
+    size_t size = sizeof(text);
+
+    rd_kafka_conf_set_stats_cb(conf, on_stats);
+    rd_kafka_conf_get(conf, "statistics.interval.ms", text, &size);
+    if (strcmp(text, "0") == 0)
+        rd_kafka_conf_set(conf, "statistics.interval.ms", STATS_MS, why,
+                          sizeof(why));
+}
+
 /* Ours is the ceiling; librdkafka's only must not come first. */
 static int set_ours(struct bf_outbox *outbox, rd_kafka_conf_t *conf,
                     struct bf_err *err)
@@ -188,6 +219,7 @@ static int set_ours(struct bf_outbox *outbox, rd_kafka_conf_t *conf,
 
     rd_kafka_conf_set_dr_msg_cb(conf, on_delivery);
     rd_kafka_conf_set_opaque(conf, outbox);
+    want_stats(conf);
     return set_kbytes(conf, kbytes < INT32_MAX ? kbytes : INT32_MAX, err);
 }
 
@@ -319,6 +351,15 @@ void bf_outbox_serve(struct bf_outbox *outbox)
         ;
     if (rd_kafka_fatal_error(outbox->rk, NULL, 0))
         replace_producer(outbox);
+}
+
+void bf_outbox_stats(struct bf_outbox *outbox, struct bf_outbox_stats *ret)
+{
+    *ret = outbox->stats;
+    ret->inflight = outbox->inflight + outbox->npending;
+    ret->inflight_bytes = outbox->inflight_bytes;
+    ret->max_inflight_bytes = outbox->conf.max_inflight_bytes;
+    ret->queued = outbox->rk ? (uint64_t)rd_kafka_outq_len(outbox->rk) : 0;
 }
 
 /* ---- producing ------------------------------------------------------------*/

@@ -9,6 +9,7 @@
 
 #include "config/fleet_topics.h"
 #include "dispatcher/intake.h"
+#include "dispatcher/kafka_stats.h"
 #include "schemas/control.h"
 #include "schemas/sign.h"
 
@@ -87,6 +88,18 @@ int bf_outbox_drain(struct bf_outbox *outbox, int timeout_ms);
 void bf_outbox_free(struct bf_outbox *outbox);
 BF_DEFINE_CLEANUP(bf_outbox_freep_, struct bf_outbox *, bf_outbox_free)
 #define bf_autooutbox bf_cleanup(bf_outbox_freep_)
+
+/* How it is, and what it has done. */
+struct bf_outbox_stats {
+    uint64_t reported[BF_LANES][BF_ACK_TOO_LARGE + 1]; /* by status */
+    uint64_t stored_bytes;
+    uint64_t inflight; /* records */
+    uint64_t inflight_bytes;
+    uint64_t max_inflight_bytes;
+    uint64_t queued; /* in librdkafka */
+    struct bf_kafka_stats kafka;
+};
+void bf_outbox_stats(struct bf_outbox *outbox, struct bf_outbox_stats *ret);
 
 /* Readable when bf_outbox_serve() has something to do. */
 int bf_outbox_fd(const struct bf_outbox *outbox);

@@ -7,6 +7,7 @@ static const struct bf_route routes[] = {
     {"GET", "/healthz", BF_SCOPE_EVERYONE, {NULL}, bf_about_health},
     {"GET", "/readyz", BF_SCOPE_EVERYONE, {NULL}, bf_about_ready},
     {"GET", "/version", BF_SCOPE_EVERYONE, {NULL}, bf_about_version},
+    {"GET", "/metrics", BF_SCOPE_OPERATOR, {NULL}, bf_about_metrics},
     {"POST", "/v1/jobs", BF_SCOPE_BODY, {"first_line"}, bf_post_begin},
     {"GET",
      "/v1/jobs",

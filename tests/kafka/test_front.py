@@ -22,6 +22,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dispatching import BIN, Answer, Dispatcher, Keys, job, make_topics
 from harness import Cluster, Procs, wait_until
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
 
 SHARDS = 4
 
@@ -155,6 +157,11 @@ class KeysTest(Front):
         self.assert_problem(self.get(path, None), 401, "unauthorized")
         answer = self.get(f"{path}&workspace=", self.two)
         self.assert_problem(answer, 400, "bad_field")
+
+    def test_metrics_are_for_operators(self) -> None:
+        self.assert_problem(self.get("/metrics", None), 401, "unauthorized")
+        self.assert_problem(self.get("/metrics", self.one), 403, "forbidden")
+        self.assertEqual(self.get("/metrics", self.all).status, 200)
 
     def test_each_line_of_an_upload_is_asked_about(self) -> None:
         lines = [job(name) for name in ("two", "one", "three", "four")]
@@ -384,6 +391,93 @@ class DoorTest(Front):
 
             wait_until(trickle, 20, "the end of those who stall", every_s=0.5)
         self.assertEqual(dispatcher.get("/healthz").status, 200)
+
+    def test_metrics(self) -> None:
+        dispatcher = self.dispatcher_with(
+            "metrics", **{"librdkafka__statistics.interval.ms": "200"}
+        ).start()
+        for number in range(7):
+            answer = dispatcher.post(job("metered", lane="batch"))
+            self.assertEqual(answer.status, 202, number)
+        self.assertEqual(dispatcher.get("/v1/jobs/x", workspace="metered").status, 404)
+        self.assertEqual(dispatcher.get("/nowhere").status, 404)
+        families = self.scrape(dispatcher)
+
+        def value(name: str, **labels: str) -> float:
+            family = next(f for f in families if name.startswith(f.name))
+            found = [
+                sample.value
+                for sample in family.samples
+                if sample.name == name and labels.items() <= sample.labels.items()
+            ]
+            self.assertEqual(len(found), 1, (name, labels))
+            return found[0]
+
+        took = "http_server_request_duration_seconds"
+        posts = {"http_route": "/v1/jobs", "http_request_method": "POST"}
+        self.assertEqual(
+            value(took + "_count", **posts, http_response_status_code="202"), 7
+        )
+        self.assertEqual(value(took + "_bucket", **posts, le="+Inf"), 7)
+        self.assertGreater(value(took + "_sum", **posts), 0)
+        self.assertEqual(value(took + "_count", http_route="/v1/jobs/{id}"), 1)
+        self.assertEqual(value(took + "_count", http_request_method="_OTHER"), 1)
+        sent = {"messaging_destination_name": "bf.jobs.batch", "error_type": ""}
+        self.assertEqual(value("messaging_client_sent_messages_total", **sent), 7)
+        self.assertGreater(value("blockfleet_stored_bytes_total"), 7)
+        self.assertEqual(value("blockfleet_outbox_messages"), 0)
+        self.assertEqual(value("blockfleet_view_caught_up"), 1)
+        self.assertLess(value("blockfleet_view_age_seconds"), 60)
+        self.assertEqual(value("blockfleet_shards"), SHARDS)
+        # This very request.
+        self.assertEqual(value("http_server_active_requests"), 1)
+        assert dispatcher.proc is not None
+        fds = len(list(Path(f"/proc/{dispatcher.proc.pid}/fd").iterdir()))
+        self.assertAlmostEqual(value("process_open_fds"), fds, delta=3)
+        self.assertLess(abs(time.time() - value("process_start_time_seconds")), 600)
+
+        def connected() -> bool:
+            nonlocal families
+            families = self.scrape(dispatcher)
+            return value("blockfleet_kafka_brokers_up") == 1
+
+        wait_until(connected, 10, "librdkafka's statistics")
+        self.assertGreater(value("blockfleet_kafka_requests_total"), 0)
+
+    def scrape(self, dispatcher: Dispatcher) -> list[Metric]:
+        """As Prometheus reads it, with what promtool would complain of."""
+        answer = dispatcher.get("/metrics")
+        self.assertEqual(answer.status, 200)
+        self.assertTrue(
+            answer.headers["Content-Type"].startswith("text/plain; version")
+        )
+        families = list(text_string_to_metric_families(answer.body.decode()))
+        names = [family.name for family in families]
+        self.assertEqual(len(names), len(set(names)))
+        seen = set()
+        for family in families:
+            self.assertNotEqual(family.type, "unknown", family.name)
+            self.assertGreater(len(family.documentation), 5, family.name)
+            self.assertRegex(family.name, "^[a-z_]+$")
+            for sample in family.samples:
+                place = (sample.name, tuple(sorted(sample.labels.items())))
+                self.assertNotIn(place, seen)
+                seen.add(place)
+                self.assertGreaterEqual(sample.value, 0)
+                if family.type == "counter":
+                    self.assertTrue(sample.name.endswith("_total"), sample.name)
+            if family.type == "histogram":
+                self.check_buckets(family)
+        return families
+
+    def check_buckets(self, family: Metric) -> None:
+        series: dict[Any, list[float]] = {}
+        for sample in family.samples:
+            if sample.name.endswith("_bucket"):
+                labels = {k: v for k, v in sample.labels.items() if k != "le"}
+                series.setdefault(tuple(labels.items()), []).append(sample.value)
+        for counts in series.values():
+            self.assertEqual(counts, sorted(counts))
 
     def test_one_address_has_so_many_connections(self) -> None:
         dispatcher = self.dispatcher_with(
