@@ -48,10 +48,12 @@ def included(build: Path) -> dict[str, set[str]]:
 
 
 def digest(entry: dict[str, str], headers: set[str], common: bytes) -> str:
-    """Of all that the verdict on one file depends on."""
-    sum_ = hashlib.sha256(common + entry["command"].encode())
+    """Of all that the verdict on one file depends on, wherever the clone is."""
+    command = entry["command"].replace(str(ROOT), ".")
+    sum_ = hashlib.sha256(common + command.encode())
     for path in sorted({entry["file"], *headers}):
-        sum_.update(path.encode() + b"\0" + Path(path).read_bytes())
+        name = os.path.relpath(path, ROOT)
+        sum_.update(name.encode() + b"\0" + Path(path).read_bytes())
     return sum_.hexdigest()
 
 
