@@ -201,8 +201,8 @@ def compilers(gate: Gate) -> None:
     ctest(gate, "tsan", "-L", "unit|mock")
 
 
-def checks(gate: Gate) -> None:
-    tidy = [sys.executable, HERE / "tidy.py"]
+def checks(gate: Gate, full: bool) -> None:
+    tidy = [sys.executable, HERE / "tidy.py", *(["--tests"] if full else [])]
     gate.tool("clang-tidy", "clang-tidy-14", tidy)
     source = [sys.executable, HERE / "source.py", *files("*.c", "*.h")]
     gate.tool("layers and lengths", "ctags", source)
@@ -345,7 +345,7 @@ def close_module(gate: Gate, pieces: list[Piece]) -> None:
 def everything(gate: Gate, full: bool) -> None:
     check_format(gate)
     compilers(gate)
-    checks(gate)
+    checks(gate, full)
     python_tests(gate, [])
     kafka_tests(gate, [], full)
     if full:

@@ -1,4 +1,5 @@
-"""clang-tidy over every C file that is compiled, two at a time.
+"""clang-tidy over every C file of the product, two at a time; `--tests`: over
+those of the tests as well.
 
 A file that passed is not looked at again while it, the headers of ours that it
 includes, its compile command and .clang-tidy stay the same: .cache/tidy holds
@@ -19,6 +20,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 TIDY = "clang-tidy-14"
 PARALLEL = 2
+PRODUCT = ("schemas/", "config/", "worker/", "dispatcher/")
 FORGET_S = 30 * 86400
 
 
@@ -79,7 +81,9 @@ def main() -> int:
     version = subprocess.run([TIDY, "--version"], capture_output=True).stdout
     common = version + (ROOT / ".clang-tidy").read_bytes()
     headers = included(build)
-    entries = json.loads((build / "compile_commands.json").read_text())
+    listed = json.loads((build / "compile_commands.json").read_text())
+    wanted = ("",) if "--tests" in sys.argv else PRODUCT
+    entries = [e for e in listed if os.path.relpath(e["file"], ROOT).startswith(wanted)]
     keys = {
         e["file"]: digest(e, headers.get(e["file"], set()), common) for e in entries
     }
