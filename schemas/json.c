@@ -204,6 +204,8 @@ int bf_json_end(struct bf_json_in *in)
 /* The escape of a byte that needs one; in scratch, or a literal. */
 static const char *json_escape_of(unsigned char c, char scratch[8])
 {
+    static const char hex[] = "0123456789ABCDEF";
+
     switch (c) {
     case '"':
         return "\\\"";
@@ -220,7 +222,11 @@ static const char *json_escape_of(unsigned char c, char scratch[8])
     case '\t':
         return "\\t";
     default:
-        snprintf(scratch, 8, "\\u%04X", (unsigned int)c);
+        /* by hand: 15 MiB may be all of these */
+        memcpy(scratch, "\\u00", 4);
+        scratch[4] = hex[c >> 4];
+        scratch[5] = hex[c & 0xf];
+        scratch[6] = '\0';
         return scratch;
     }
 }

@@ -47,7 +47,7 @@ static void test_a_broker_that_does_not_tell(void **state)
     rd_kafka_t *rk = make(rd_kafka_mock_cluster_bootstraps(cluster));
 
     (void)state;
-    assert_unknown(rk, 10000);
+    assert_unknown(rk, 1000);
     rd_kafka_destroy(rk);
     rd_kafka_mock_cluster_destroy(cluster);
     rd_kafka_destroy(owner);
