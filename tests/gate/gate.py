@@ -13,22 +13,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from counts import Counts, failures_of_ctest, of_ctest, of_unittest
+from pieces import BUILD, LOGS, ROOT, Argv, Piece, finished, run
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-BUILD = ROOT / "build"
 HERE = ROOT / "tests" / "gate"
 KAFKA = ROOT / "tests" / "kafka"
 IMAGE = ROOT / "tests" / "image"
 TAIL_LINES = 150
-RUNNING: set[subprocess.Popen[bytes]] = set()
-
-Argv = Sequence[str | Path]
+CORES = os.cpu_count() or 1
 Count = Callable[[str], Counts]
 
 
@@ -56,7 +52,7 @@ class Gate:
             return self.skip(name, f"needs '{missing[0]}'")
         print(f"{name:<28} ", end="", flush=True)
         begin = time.monotonic()
-        status, text = _run(name, argv, env, cwd, minutes * 60)
+        status, text = run(name, argv, env or {}, cwd, minutes * 60)
         counts = count(text) if count else Counts()
         if status and count is of_ctest:
             text = failures_of_ctest(text)
@@ -98,42 +94,6 @@ class Gate:
         if shutil.which(program) is None:
             return self.skip(name, f"no {program} here")
         return self.step(name, argv)
-
-
-def _run(
-    name: str, argv: Argv, env: Mapping[str, str] | None, cwd: Path, limit_s: float
-) -> tuple[str, str]:
-    """What went wrong ("" when nothing did) and the output, also in the log."""
-    log = BUILD / "logs" / (name.replace(" ", "-") + ".log")
-    with log.open("wb") as out:
-        child = subprocess.Popen(
-            [str(a) for a in argv],
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **(env or {})},
-            cwd=cwd,
-            process_group=0,
-        )
-        RUNNING.add(child)
-        try:
-            code = child.wait(limit_s)
-            status = "" if code == 0 else f"exit {code}, log {log.relative_to(ROOT)}"
-        except subprocess.TimeoutExpired:
-            status = f"not done after {limit_s / 60:.0f} minutes"
-        finally:
-            _end_group(child)
-            RUNNING.discard(child)
-    return status, log.read_text(errors="replace")
-
-
-def _end_group(child: subprocess.Popen[bytes]) -> None:
-    """Nothing that a step started may outlive it, nor an interrupted gate."""
-    try:
-        os.killpg(child.pid, 9)
-    except ProcessLookupError:
-        pass
-    child.wait()
 
 
 def files(*patterns: str) -> list[str]:
@@ -209,24 +169,25 @@ def checks(gate: Gate, full: bool) -> None:
 
 
 def fuzz(gate: Gate, seconds: int) -> None:
-    if not files("tests/fuzz/fuzz_*.c"):
-        gate.skip("build fuzz", "no fuzz targets yet")
-        return
-    if not build(gate, "fuzz"):
-        return
-    for source in files("tests/fuzz/fuzz_*.c"):
-        stem = Path(source).stem
-        name = stem.removeprefix("fuzz_")
-        found = BUILD / "fuzz" / "found" / name
-        found.mkdir(parents=True, exist_ok=True)
-        corpus = ROOT / "tests" / "fuzz" / "corpus" / name
-        options = [f"-max_total_time={seconds}", f"-artifact_prefix={found}/"]
-        words = ROOT / "tests" / "fuzz" / f"{name}.dict"
-        if words.exists():
-            options.append(f"-dict={words}")
-        inputs = [found, *([corpus] if corpus.is_dir() else [])]
-        target = BUILD / "fuzz" / "tests" / stem
-        gate.step(f"fuzz {name}", [target, *options, *inputs], needs=["build fuzz"])
+    """As many at a time as there are cores: they do nothing but compute."""
+    if build(gate, "fuzz"):
+        targets = [Path(f).stem for f in files("tests/fuzz/fuzz_*.c")]
+        pieces = [fuzz_piece(target, seconds) for target in targets]
+        side_by_side(gate, pieces, CORES, None, seconds / 60 + 5)
+
+
+def fuzz_piece(target: str, seconds: int) -> Piece:
+    name = target.removeprefix("fuzz_")
+    found = BUILD / "fuzz" / "found" / name
+    found.mkdir(parents=True, exist_ok=True)
+    corpus = ROOT / "tests" / "fuzz" / "corpus" / name
+    options = [f"-max_total_time={seconds}", f"-artifact_prefix={found}/"]
+    words = ROOT / "tests" / "fuzz" / f"{name}.dict"
+    if words.exists():
+        options.append(f"-dict={words}")
+    inputs = [found, *([corpus] if corpus.is_dir() else [])]
+    argv = [BUILD / "fuzz" / "tests" / target, *options, *inputs]
+    return Piece(f"fuzz {name}", f"fuzz {name}", argv, {}, ROOT)
 
 
 def other_debian(gate: Gate) -> None:
@@ -259,24 +220,27 @@ def python_tests(gate: Gate, pattern: list[str]) -> None:
         gate.step(name, [*discover, *where], count=of_unittest)
 
 
-@dataclass
-class Piece:
-    """Real-broker tests that run in one process: a line of units.py."""
+def side_by_side(
+    gate: Gate, pieces: list[Piece], lanes: int, count: Count | None, minutes: float
+) -> None:
+    """Pieces of steps, several at a time; a step is closed with its last."""
+    left = Counter(piece.step for piece in pieces)
+    for piece in finished(pieces, lanes, minutes * 60):
+        left[piece.step] -= 1
+        if not left[piece.step]:
+            close_pieces(gate, [p for p in pieces if p.step == piece.step], count)
 
-    module: str
-    alone: bool
-    tests: list[str]
-    status: str = ""
-    text: str = ""
-    seconds: float = 0
 
-    def run(self, env: Mapping[str, str], limit_s: float) -> "Piece":
-        argv = [sys.executable, "-m", "unittest", "-v", *self.tests]
-        begin = time.monotonic()
-        log = f"kafka {self.tests[0].removeprefix('test_')}"
-        self.status, self.text = _run(log, argv, env, KAFKA, limit_s)
-        self.seconds = time.monotonic() - begin
-        return self
+def close_pieces(gate: Gate, pieces: list[Piece], count: Count | None) -> None:
+    counts = Counts()
+    for piece in pieces:
+        counts += count(piece.text) if count else Counts()
+    bad = [piece for piece in pieces if piece.status]
+    status = bad[0].status if bad else ""
+    text = "\n".join(piece.text for piece in bad)
+    print(f"{pieces[0].step:<28} ", end="")
+    seconds = sum(piece.seconds for piece in pieces)
+    gate.close(pieces[0].step, status, counts, text, seconds)
 
 
 def kafka_pieces(gate: Gate, pattern: list[str], env: Mapping[str, str]) -> list[Piece]:
@@ -284,34 +248,19 @@ def kafka_pieces(gate: Gate, pattern: list[str], env: Mapping[str, str]) -> list
     listing = [sys.executable, HERE / "units.py", *pattern]
     if not gate.step("kafka tests", listing, env=env, cwd=KAFKA):
         return []
-    lines = (BUILD / "logs" / "kafka-tests.log").read_text().splitlines()
-    words = [line.split() for line in lines]
-    return [Piece(module, how == "alone", tests) for module, how, *tests in words]
-
-
-def finished(
-    pieces: list[Piece], env: Mapping[str, str], limit_s: float
-) -> Iterable[Piece]:
-    """Run them, yield each when it is over. They mostly wait (sessions end,
-    brokers start), so more than there are cores; then those that measure."""
-    pool = ThreadPoolExecutor((os.cpu_count() or 1) + 1)
-    side_by_side = [
-        pool.submit(piece.run, env, limit_s) for piece in pieces if not piece.alone
-    ]
-    try:
-        for future in as_completed(side_by_side):
-            yield future.result()
-        for piece in pieces:
-            if piece.alone:
-                yield piece.run(env, limit_s)
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in list(RUNNING):
-            _end_group(child)
+    pieces = []
+    for line in (LOGS / "kafka-tests.log").read_text().splitlines():
+        module, how, *tests = line.split()
+        step = f"kafka {module.removeprefix('test_')}"
+        log = f"kafka {tests[0].removeprefix('test_')}"
+        argv = [sys.executable, "-m", "unittest", "-v", *tests]
+        pieces.append(Piece(step, log, argv, env, KAFKA, how == "alone"))
+    return pieces
 
 
 def kafka_tests(gate: Gate, pattern: list[str], full: bool) -> None:
-    """One step a file, on optimised programs with crash points."""
+    """One step a file, on optimised programs with crash points. They mostly
+    wait (sessions end, brokers start): more at a time than there are cores."""
     if not build(gate, "crash", "programs"):
         gate.skip("kafka", "needs 'build crash'")
         return
@@ -319,27 +268,7 @@ def kafka_tests(gate: Gate, pattern: list[str], full: bool) -> None:
     if full:
         env["BF_FULL"] = "1"
     pieces = kafka_pieces(gate, pattern, env)
-    left = Counter(piece.module for piece in pieces)
-    for piece in finished(pieces, env, (180 if full else 15) * 60):
-        left[piece.module] -= 1
-        if not left[piece.module]:
-            close_module(gate, [p for p in pieces if p.module == piece.module])
-
-
-def close_module(gate: Gate, pieces: list[Piece]) -> None:
-    name = f"kafka {pieces[0].module.removeprefix('test_')}"
-    counts = Counts()
-    for piece in pieces:
-        counts += of_unittest(piece.text)
-    bad = [piece for piece in pieces if piece.status]
-    print(f"{name:<28} ", end="")
-    gate.close(
-        name,
-        bad[0].status if bad else "",
-        counts,
-        "\n".join(piece.text for piece in bad),
-        sum(piece.seconds for piece in pieces),
-    )
+    side_by_side(gate, pieces, CORES + 1, of_unittest, 180 if full else 15)
 
 
 def everything(gate: Gate, full: bool) -> None:
@@ -366,7 +295,7 @@ def main() -> int:
     parser.add_argument("-k", metavar="NAME", help="only tests with NAME in theirs")
     parser.add_argument("--deps-seconds", type=float, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    (BUILD / "logs").mkdir(parents=True, exist_ok=True)
+    LOGS.mkdir(parents=True, exist_ok=True)
     # As an exception, so that what runs is ended on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     gate = Gate()
