@@ -1,0 +1,113 @@
+"""Several dispatchers side by side, and one whose disk is full."""
+
+import resource
+import statistics
+import tempfile
+import time
+import unittest
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dispatching import Dispatcher, FakeWorker, Keys, job, make_topics, read_all
+from harness import Cluster, Procs, wait_until
+
+SHARDS = 4
+
+
+class ReplicaTest(unittest.TestCase):
+    cluster: Cluster
+    keys: Keys
+    folder: Path
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-replicas-")
+        cls.addClassCleanup(temporary.cleanup)
+        cls.folder = Path(temporary.name)
+        cls.keys = Keys(cls.folder / "keys")
+        cls.cluster = cls.enterClassContext(Cluster())
+        make_topics(cls.cluster.bootstrap, SHARDS)
+        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
+        cls.one, cls.other = (cls.replica(name).start() for name in ("one", "other"))
+        cls.worker = FakeWorker(cls.cluster.bootstrap, cls.keys, SHARDS)
+
+    @classmethod
+    def replica(cls, name: str) -> Dispatcher:
+        return Dispatcher(
+            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder, name=name
+        )
+
+    def end(self, workspace: str, name: str) -> None:
+        jobs = read_all(self.cluster.bootstrap, "bf.jobs", SHARDS)
+        found = {(r.key, r.text("bf_job")): r for r in jobs}
+        source = found[workspace.encode(), name]
+        self.worker.finish([self.worker.end(source)])
+
+    def test_what_one_took_another_tells_within_a_second(self) -> None:
+        def seconds_until(condition: Callable[[], bool]) -> float:
+            started = time.monotonic()
+            wait_until(condition, 20, "the other replica", every_s=0.01)
+            return time.monotonic() - started
+
+        def told(by: Dispatcher, name: str) -> Any:
+            answer = by.get(f"/v1/jobs/{name}", workspace="twice")
+            return answer.json() if answer.status == 200 else {"status": None}
+
+        def all_say(name: str, status: str) -> bool:
+            both = (self.one, self.other)
+            return all(told(by, name)["status"] == status for by in both)
+
+        accepted, ended = [], []
+        for name in (f"j{n}" for n in range(9)):
+            self.assertEqual(self.one.post(job("twice", id=name)).status, 202)
+            accepted.append(seconds_until(partial(all_say, name, "waiting")))
+            self.end("twice", name)
+            ended.append(seconds_until(partial(all_say, name, "succeeded")))
+            first, second = (told(by, name) for by in (self.one, self.other))
+            self.assertEqual({**first, "as_of": None}, {**second, "as_of": None})
+        # The median: one that the machine held up says nothing.
+        self.assertLess(statistics.median(accepted), 1, accepted)
+        self.assertLess(statistics.median(ended), 1, ended)
+
+    def test_a_full_disk_stops_reads_and_not_posts(self) -> None:
+        full = self.replica("full").start()
+        self.addCleanup(lambda: full.proc and full.proc.stop())
+        self.assertEqual(full.post(job("full", id="before")).status, 202)
+        self.assertEqual(full.get("/v1/jobs/before", workspace="full").status, 200)
+        assert full.proc is not None
+
+        def may_write(size: int) -> None:
+            """As if the disk had that much room for each file."""
+            assert full.proc is not None
+            hard = resource.RLIM_INFINITY
+            resource.prlimit(full.proc.pid, resource.RLIMIT_FSIZE, (size, hard))
+
+        may_write(4096)
+
+        def refused() -> bool:
+            # Something has to be written for the view to find out.
+            self.assertEqual(full.post(job("full")).status, 202)
+            return full.get("/v1/jobs/before", workspace="full").status == 503
+
+        wait_until(refused, 30, "reads to be refused")
+        answer = full.get("/v1/jobs/before", workspace="full")
+        self.assertEqual(answer.status, 503)
+        self.assertRegex(answer.json()["detail"], "disk")
+        self.assertEqual(full.get("/readyz").status, 503)
+        self.assertEqual(full.post(job("full", id="meanwhile")).status, 202)
+        self.assertTrue(full.proc.alive())
+
+        may_write(resource.RLIM_INFINITY)
+        full.wait_ready()
+        for name in ("before", "meanwhile"):
+            told = full.get(f"/v1/jobs/{name}", workspace="full").json()
+            self.assertEqual(told["status"], "waiting")
+        want = self.one.get("/v1/jobs", workspace="full", limit=1000).json()["jobs"]
+        got = full.get("/v1/jobs", workspace="full", limit=1000).json()["jobs"]
+        self.assertEqual([row["job"] for row in got], [row["job"] for row in want])
+
+
+if __name__ == "__main__":
+    unittest.main()
