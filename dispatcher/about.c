@@ -87,3 +87,24 @@ void bf_about_metrics(struct bf_api *api, struct bf_request *req,
     bf_problem_set(&problem, BF_PROBLEM_INTERNAL, NULL, "out of memory");
     bf_request_refuse(req, &problem);
 }
+
+void bf_about_openapi(struct bf_api *api, struct bf_request *req,
+                      const struct bf_path *path)
+{
+    struct bf_slice text = bf_openapi();
+    struct bf_answer answer = {
+        .status = 200,
+        .content_type = "application/yaml",
+        .body = BF_BUF_INIT(text.len),
+    };
+    struct bf_problem problem;
+
+    (void)api;
+    (void)path;
+    if (bf_buf_add(&answer.body, text.ptr, text.len, NULL) == 0) {
+        bf_request_answer(req, &answer);
+        return;
+    }
+    bf_problem_set(&problem, BF_PROBLEM_INTERNAL, NULL, "out of memory");
+    bf_request_refuse(req, &problem);
+}

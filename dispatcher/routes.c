@@ -8,6 +8,7 @@ static const struct bf_route routes[] = {
     {"GET", "/readyz", BF_SCOPE_EVERYONE, {NULL}, bf_about_ready},
     {"GET", "/version", BF_SCOPE_EVERYONE, {NULL}, bf_about_version},
     {"GET", "/metrics", BF_SCOPE_OPERATOR, {NULL}, bf_about_metrics},
+    {"GET", "/openapi.yaml", BF_SCOPE_EVERYONE, {NULL}, bf_about_openapi},
     {"POST", "/v1/jobs", BF_SCOPE_BODY, {"first_line"}, bf_post_begin},
     {"GET",
      "/v1/jobs",

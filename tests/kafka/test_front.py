@@ -6,6 +6,7 @@ import http.client
 import ipaddress
 import json
 import os
+import re
 import socket
 import ssl
 import subprocess
@@ -16,12 +17,25 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
+import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from dispatching import BIN, Answer, Dispatcher, Keys, job, make_topics
+from dispatching import (
+    BIN,
+    Answer,
+    Dispatcher,
+    FakeWorker,
+    Keys,
+    bfwire,
+    job,
+    make_topics,
+    read_all,
+)
 from harness import Cluster, Procs, wait_until
+from jsonschema import Draft202012Validator, FormatChecker
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -528,6 +542,142 @@ class DoorTest(Front):
         self.assertEqual(found, 404)
         self.assertIn(b"application/problem+json", told)
         self.assertIn(b"urn:blockfleet:problem:not_found", told)
+
+
+class DocumentTest(Front):
+    """Real answers are what GET /openapi.yaml says of them."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        super().setUpClass()
+        cls.dispatcher = cls.dispatcher_with(
+            "document", dispatcher__inputs_bytes="64k"
+        ).start()
+        served = cls.dispatcher.get("/openapi.yaml")
+        assert served.status == 200, served
+        cls.doc = yaml.safe_load(served.body)
+        cls.seen: set[tuple[str, str]] = set()
+
+    def check(self, place: str, status: int, answer: Answer) -> Answer:
+        """place: "get /v1/jobs/{id}"."""
+        self.assertEqual(answer.status, status, answer.body)
+        method, path = place.split()
+        told = self.doc["paths"][path][method]["responses"][str(status)]
+        if "$ref" in told:
+            told = self.doc["components"]["responses"][told["$ref"].split("/")[-1]]
+        kind = answer.headers["Content-Type"].split(";")[0]
+        schema = {
+            "components": self.doc["components"],
+            "allOf": [told["content"][kind]["schema"]],
+        }
+        validator = Draft202012Validator(schema, format_checker=FormatChecker())
+        lines = kind == "application/x-ndjson"
+        if kind.endswith(("json", "ndjson")):
+            for document in answer.lines() if lines else [answer.json()]:
+                validator.validate(document)
+        self.seen.add((place, str(status)))
+        return answer
+
+    def ask(self, path: str, status: int = 200, **query: str | int) -> Answer:
+        """path with the values of braces after it: "/v1/jobs/{id} j1"."""
+        template, *values = path.split()
+        url = template
+        for value in values:
+            url = re.sub(r"\{[a-z]+\}", value, url, count=1)
+        return self.check(f"get {template}", status, self.dispatcher.get(url, **query))
+
+    def send(self, path: str, status: int, body: Any, **query: str) -> Answer:
+        template, *values = path.split()
+        url = template.replace("{batch}", values[0]) if values else template
+        answer = self.dispatcher.request(
+            "POST", f"{url}?{urlencode(query)}", json.dumps(body).encode()
+        )
+        return self.check(f"post {template}", status, answer)
+
+    def test_answers_are_as_the_document_says(self) -> None:
+        at = {"workspace": "doc"}
+        for path in ("/healthz", "/readyz", "/version", "/metrics", "/openapi.yaml"):
+            self.ask(path)
+        self.send("/v1/batches", 201, {"batch": "b", "max_failure_rate": 0.5}, **at)
+        lines = [
+            job("doc", id=f"j{n}", batch="b", batch_index=n, labels={"n": str(n)})
+            for n in range(3)
+        ]
+        lines += [b"{", b"", job("doc", surprise=1), job("doc", id="j4", order_key="o")]
+        told = self.dispatcher.post_lines(lines)
+        self.check("post /v1/jobs", 200, told)
+        self.assertEqual(
+            [line["status"] for line in told.lines()], [202] * 3 + [400] * 2 + [202]
+        )
+        self.check("post /v1/jobs", 202, self.dispatcher.post(job("doc", id="j5")))
+        self.send("/v1/batches/{batch}/seal b", 200, {"count": 3}, **at)
+
+        worker = FakeWorker(self.cluster.bootstrap, self.keys, SHARDS)
+        sources = {
+            bfwire.job_parse(rec).id: rec
+            for rec in read_all(self.cluster.bootstrap, "bf.jobs", SHARDS)
+            if rec.key == b"doc"
+        }
+        failed = {"outcome": "failed", "reason": "user_error", "result": None}
+        worker.finish(
+            [
+                worker.end(sources["j0"]),
+                worker.end(sources["j1"], **failed),
+                worker.end(sources["j4"]),
+            ]
+        )
+        worker.state(sources["j2"], "started")
+        wait_until(
+            lambda: self.ask("/v1/jobs/{id} j2", **at).json()["status"] == "running",
+            20,
+            "the view",
+        )
+        for number in (0, 1, 2, 4, 5):
+            self.ask(f"/v1/jobs/{{id}} j{number}", wait=0, **at)
+        self.ask("/v1/jobs/{id}/result j0", **at)
+        self.ask("/v1/jobs/{id}/result j1", 409, **at)
+        self.ask("/v1/jobs/{id}/result nobody", 404, **at)
+        self.ask("/v1/jobs/{id} nobody", 404, **at)
+        self.ask("/v1/batches/{batch} nobody", 404, **at)
+        self.assertEqual(len(self.ask("/v1/jobs", **at).json()["jobs"]), 5)
+        self.assertEqual(len(self.ask("/v1/results", **at).json()["results"]), 3)
+        batch = self.ask("/v1/batches/{batch} b", **at).json()
+        self.assertEqual((batch["total"], batch["count"]), (3, 3))
+        self.ask("/v1/usage", **at)
+        grouped = self.ask("/v1/usage", group_by="workspace,block,day,billable", **at)
+        self.assertEqual(len(grouped.json()["groups"]), 1)
+        for path in ("/v1/jobs", "/v1/results"):
+            accept = {"Accept": "application/x-ndjson"}
+            answer = self.dispatcher.request(
+                "GET", f"{path}?workspace=doc&limit=2", headers=accept
+            )
+            self.check(f"get {path}", 200, answer)
+            self.assertEqual(len(answer.lines()), 2)
+
+    def test_refusals_are_as_the_document_says(self) -> None:
+        gets = [p for p, item in self.doc["paths"].items() if "get" in item]
+        for path in gets:
+            url = re.sub(r"\{[a-z]+\}", "x", path)
+            answer = self.dispatcher.get(url, workspace="doc", nonsense="1")
+            self.assert_problem(answer, 400, "bad_request")
+            self.assertRegex(answer.json()["field"], "^(nonsense|workspace)$")
+        for path in ("/v1/jobs", "/v1/results"):
+            self.ask(path, 400)
+            self.ask(path, 400, workspace="a/b")
+            self.ask(path, 400, workspace="doc", limit=1001)
+        self.ask("/v1/usage", 400, workspace="doc", group_by="mood")
+        self.send("/v1/batches", 400, {"batch": "/"}, workspace="doc")
+        seal = "/v1/batches/{batch}/seal sealed"
+        self.send(seal, 200, {"count": 1}, workspace="doc")
+        self.send(seal, 409, {"count": 2}, workspace="doc")
+        post = self.dispatcher.post
+        self.check("post /v1/jobs", 400, post(b"{"))
+        big = b'{"blob":"' + b"x" * (65 << 10) + b'"}'
+        self.check("post /v1/jobs", 413, post(job("doc", big)))
+        answer = self.dispatcher.request(
+            "POST", "/v1/jobs", b"x", {"Content-Type": "text/plain"}
+        )
+        self.check("post /v1/jobs", 415, answer)
 
 
 if __name__ == "__main__":

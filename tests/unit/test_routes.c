@@ -1,6 +1,13 @@
 #include "support.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "dispatcher/about.h"
 #include "dispatcher/routes.h"
+#include "schemas/json.h"
+
+#define PATH BF_SOURCE_DIR "/dispatcher/routes.json"
 
 static void a_request_finds_its_row(void **state)
 {
@@ -76,12 +83,98 @@ static void every_row_says_whom_it_is_for(void **state)
     }
 }
 
+static const char *scope_name(enum bf_scope scope)
+{
+    static const char *const names[] = {
+        [BF_SCOPE_FORGOTTEN] = "forgotten",
+        [BF_SCOPE_EVERYONE] = "everyone",
+        [BF_SCOPE_QUERY] = "query",
+        [BF_SCOPE_QUERY_OR_ALL] = "query_or_all",
+        [BF_SCOPE_BODY] = "body",
+        [BF_SCOPE_OPERATOR] = "operator",
+    };
+
+    return names[scope];
+}
+
+static void put_route(struct bf_json_out *out, const struct bf_route *route)
+{
+    bf_json_open(out, NULL, '{');
+    bf_json_str(out, "method", route->method);
+    bf_json_str(out, "path", route->path);
+    bf_json_str(out, "scope", scope_name(route->scope));
+    bf_json_open(out, "query", '[');
+    if (bf_route_takes(route, "workspace"))
+        bf_json_str(out, NULL, "workspace");
+    for (size_t i = 0; i < BF_ROUTE_QUERY && route->query[i]; i++)
+        bf_json_str(out, NULL, route->query[i]);
+    bf_json_close(out, ']');
+    bf_json_close(out, '}');
+}
+
+static int put_table(struct bf_buf *text)
+{
+    const struct bf_route *route;
+    struct bf_json_out out;
+
+    bf_json_start(&out, text, NULL);
+    bf_json_open(&out, NULL, '{');
+    bf_json_open(&out, "routes", '[');
+    for (size_t i = 0; (route = bf_route_at(i)); i++)
+        put_route(&out, route);
+    bf_json_close(&out, ']');
+    bf_json_open(&out, "problems", '{');
+    for (int code = 0; code < BF_PROBLEMS; code++)
+        bf_json_int(&out, bf_problem_name((enum bf_problem_code)code),
+                    bf_problem_status((enum bf_problem_code)code));
+    bf_json_close(&out, '}');
+    bf_json_close(&out, '}');
+    return bf_json_done(&out) || bf_buf_adds(text, "\n", NULL) ? -1 : 0;
+}
+
+/* What test_openapi.py holds schemas/openapi.yaml to. */
+static void the_table_is_written_down(void **state)
+{
+    bf_autobuf struct bf_buf want = BF_BUF_INIT(1U << 20);
+    bool write = getenv("BF_REGENERATE") != NULL;
+    char have[1U << 16] = "";
+    FILE *file = fopen(PATH, write ? "we" : "re");
+
+    (void)state;
+    assert_int_equal(put_table(&want), 0);
+    assert_non_null(file);
+    if (write)
+        fputs(want.data, file);
+    else
+        have[fread(have, 1, sizeof(have) - 1, file)] = '\0';
+    fclose(file);
+    if (!write && strcmp(want.data, have) != 0)
+        fail_msg("%s is stale: run this test once with BF_REGENERATE=1", PATH);
+}
+
+static void the_document_is_built_in(void **state)
+{
+    struct bf_slice text = bf_openapi();
+    char have[1U << 16];
+    FILE *file = fopen(BF_SOURCE_DIR "/schemas/openapi.yaml", "re");
+    size_t len;
+
+    (void)state;
+    assert_non_null(file);
+    len = fread(have, 1, sizeof(have), file);
+    fclose(file);
+    assert_int_equal(text.len, len);
+    assert_memory_equal(text.ptr, have, len);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_finds_its_row),
         cmocka_unit_test(a_path_is_taken_apart),
         cmocka_unit_test(every_row_says_whom_it_is_for),
+        cmocka_unit_test(the_table_is_written_down),
+        cmocka_unit_test(the_document_is_built_in),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
