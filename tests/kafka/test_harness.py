@@ -48,38 +48,46 @@ def read_committed(bootstrap: str, topic: str, expected: int) -> list[bytes]:
 
 
 class BrokerTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.cluster = cls.enterClassContext(Cluster())
+
     def test_record_survives_kill_and_restart_on_the_same_port(self) -> None:
-        with Cluster() as cluster:
-            before = cluster.bootstrap
-            make_topic(cluster.bootstrap, "t")
-            producer = Producer({"bootstrap.servers": cluster.bootstrap, **QUICK})
-            producer.produce("t", b"kept")
-            self.assertEqual(producer.flush(10), 0)
-            cluster.brokers[0].kill9()
-            self.assertIsNone(cluster.brokers[0].metadata())
-            cluster.brokers[0].restart()
-            self.assertEqual(cluster.bootstrap, before)
-            self.assertEqual(read_committed(before, "t", 1), [b"kept"])
+        cluster = self.cluster
+        before = cluster.bootstrap
+        make_topic(cluster.bootstrap, "t")
+        producer = Producer({"bootstrap.servers": cluster.bootstrap, **QUICK})
+        producer.produce("t", b"kept")
+        self.assertEqual(producer.flush(10), 0)
+        cluster.brokers[0].kill9()
+        self.assertIsNone(cluster.brokers[0].metadata())
+        cluster.brokers[0].restart()
+        self.assertEqual(cluster.bootstrap, before)
+        self.assertEqual(read_committed(before, "t", 1), [b"kept"])
 
     def test_stopped_broker_does_not_answer_until_continued(self) -> None:
-        with Cluster() as cluster:
-            broker = cluster.brokers[0]
-            broker.sigstop()
-            self.assertIsNone(broker.metadata())
-            broker.sigcont()
-            wait_until(broker.metadata, 20, "answers again")
+        broker = self.cluster.brokers[0]
+        broker.sigstop()
+        self.assertIsNone(broker.metadata())
+        broker.sigcont()
+        wait_until(broker.metadata, 20, "answers again")
 
     def test_two_clusters_do_not_share_a_port(self) -> None:
-        with Cluster() as one, Cluster() as two:
-            self.assertNotEqual(one.bootstrap, two.bootstrap)
+        with Cluster() as two:
+            self.assertNotEqual(self.cluster.bootstrap, two.bootstrap)
+            self.assertIsNotNone(self.cluster.brokers[0].metadata())
 
 
 class ClusterTest(unittest.TestCase):
     def test_three_nodes_replicate_and_heal(self) -> None:
         with Cluster(3) as cluster:
             make_topic(cluster.bootstrap, "t")
+            first = cluster.brokers[0]
+            wait_until(
+                lambda: (view := first.metadata()) and "t" in view.topics, 20, "t"
+            )
             cluster.wait_in_sync()
-            view = cluster.brokers[0].metadata()
+            view = first.metadata()
             assert view is not None
             self.assertEqual(len(view.brokers), 3)
             self.assertEqual(sorted(view.topics["t"][0].replicas), [1, 2, 3])

@@ -20,7 +20,7 @@ from harness import Api, Proc, Proxy, wait_until
 from reader import Reader
 from test_crash import SESSION_S, SHARDS, CrashCase, mixed
 
-EVERY_S = 0.05
+EVERY_S = 0.05 if FULL else 0.1
 
 
 @dataclass

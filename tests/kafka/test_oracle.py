@@ -96,12 +96,15 @@ def produce(producer: Producer, rec: w.Record) -> None:
 
 
 class OracleOnKafka(unittest.TestCase):
-    def setUp(self) -> None:
-        self.cluster = self.enterContext(Cluster())
-        self.oracle = Oracle(self.cluster.bootstrap, keys=TRUSTED, shards=SHARDS)
+    """One broker; each test has its own topics."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.cluster = cls.enterClassContext(Cluster())
 
     def test_a_clean_fleet_and_a_planted_duplicate(self) -> None:
-        world, oracle = World(), self.oracle
+        world = World()
+        oracle = Oracle(self.cluster.bootstrap, keys=TRUSTED, shards=SHARDS)
         writer = self.enterContext(Writer(self.cluster.bootstrap, world))
         log = Path(self.enterContext(tempfile.TemporaryDirectory())) / "runs"
         log.write_text("".join(line(run) for run in world.evidence.runs))
@@ -137,16 +140,22 @@ class OracleOnKafka(unittest.TestCase):
 
     def test_values_survive_the_way(self) -> None:
         """Empty is not null, header bytes stay, order stays."""
-        writer = self.enterContext(Writer(self.cluster.bootstrap, World(1)))
+        client = {"bootstrap.servers": self.cluster.bootstrap, "log_level": "0"}
+        admin = AdminClient(client)
+        topic = NewTopic("values.state", SHARDS)
+        for future in admin.create_topics([topic]).values():
+            future.result(30)
+        writer = Producer({**client, "enable.idempotence": True})
         written = []
         for key, value in ((b"k", b""), (b"k", None), (None, b"\0\xff")):
-            rec = w.Record("bf.state", 3, key, value)
+            rec = w.Record("values.state", 3, key, value)
             rec.headers = [("b", b""), ("a", b"\xff\0"), ("b", b"1"), ("n", None)]
             w.sign_tree("state", KEYS["state"], NOW, [rec])
             written.append(rec)
-            produce(writer.plain, rec)
-        self.assertEqual(writer.plain.flush(30), 0)
-        seen = self.oracle.collect().of("state")
+            produce(writer, rec)
+        self.assertEqual(writer.flush(30), 0)
+        oracle = Oracle(self.cluster.bootstrap, "values.", TRUSTED, SHARDS)
+        seen = oracle.collect().of("state")
         for offset, (one, rec) in enumerate(zip(seen, written, strict=True)):
             rec.offset = offset
             self.assertEqual(one, rec)

@@ -1,28 +1,18 @@
 """Jobs of one order key run one at a time, in log order."""
 
-import shutil
-import tempfile
 import unittest
 from collections import defaultdict
-from pathlib import Path
 
-from fleet import Fleet
-from harness import Cluster, wait_until
-from oracle import Oracle
+from cases import FleetCase
+from harness import wait_until
 
-SHARDS = 4
 KEYS = 5
 JOBS = 200
 
 
-class OrderTest(unittest.TestCase):
+class OrderTest(FleetCase):
     def test_one_at_a_time_in_log_order(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="blockfleet-order-"))
-        self.addCleanup(shutil.rmtree, folder, ignore_errors=True)
-        cluster = self.enterContext(Cluster())
-        fleet = Fleet(cluster, folder, shards=SHARDS)
-        self.enterContext(fleet.procs)
-        fleet.init_topics()
+        fleet = self.fleet
         fleet.submit(
             fleet.job("w", f"j-{n}", order_key=f"k-{n % KEYS}".encode())
             for n in range(JOBS)
@@ -32,13 +22,11 @@ class OrderTest(unittest.TestCase):
         wait_until(lambda: len(log.read_text().splitlines()) > 30, 30, "some runs")
         victim.kill9()
         heir = fleet.worker("heir", noop__delay="20ms")
-        oracle = Oracle(cluster.bootstrap, keys=fleet.keys.trusted(), shards=SHARDS)
-        oracle.collect(lambda seen: len(seen.of("results")) >= JOBS, 60)
+        self.ends(JOBS)
         heir.stop()
-        verdict = oracle.judge(fleet.run_logs, [log])
-        self.assertTrue(verdict.ok, verdict)
+        self.judge(killed=[victim])
         lanes = defaultdict(list)
-        for rec in oracle.evidence.of("results"):
+        for rec in self.oracle.evidence.of("results"):
             number = int(rec.text("bf_job").removeprefix("j-"))
             start = int(rec.text("bf_started_at_ms"))
             end = int(rec.text("bf_ended_at_ms"))

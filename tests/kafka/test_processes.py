@@ -1,31 +1,21 @@
 """worker.processes: more cores are more processes, under one supervisor."""
 
 import os
-import shutil
 import signal
 import socket
 import struct
-import tempfile
 import unittest
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet import Fleet, spread_jobs
-from harness import Cluster, Proc, wait_until
-from oracle import Oracle
-
-SHARDS = 6
+from cases import SharedCase
+from fleet import spread_jobs
+from harness import Proc, wait_until
 
 
-class ProcessesTest(unittest.TestCase):
-    def setUp(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="blockfleet-processes-"))
-        self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
-        self.cluster = self.enterContext(Cluster())
-        self.fleet = Fleet(self.cluster, self.folder, shards=SHARDS)
-        self.enterContext(self.fleet.procs)
-        self.fleet.init_topics()
+class ProcessesTest(SharedCase):
+    shards = 6
 
     def children(self, worker: Proc) -> list[int]:
         """Those that are up, the dead ones left out."""
@@ -49,14 +39,10 @@ class ProcessesTest(unittest.TestCase):
         os.kill(children[0], signal.SIGKILL)
         wait_until(lambda: not is_alive(children[0]), 10, "death")
         self.assertEqual(len(set(self.up(worker, 3)) - set(children)), 1)
-        oracle = Oracle(
-            self.cluster.bootstrap, keys=self.fleet.keys.trusted(), shards=SHARDS
-        )
-        oracle.collect(lambda seen: len(seen.of("results")) >= 300, 60)
+        self.ends(300)
         self.assertEqual(worker.stop(), 0)
         self.assertEqual(self.children(worker), [])
-        verdict = oracle.judge(self.fleet.run_logs, self.fleet.run_logs)
-        self.assertTrue(verdict.ok, verdict)
+        self.judge(killed=[worker])
 
     def test_children_do_not_outlive_the_supervisor(self) -> None:
         worker = self.fleet.worker("w", worker__processes=2)

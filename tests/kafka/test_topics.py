@@ -34,20 +34,15 @@ TOPICS = (
 )
 
 
-class TopicsTest(unittest.TestCase):
-    """One broker; every test has topics and keys of its own."""
+class CommandCase(unittest.TestCase):
+    """Every test has topics and keys of its own."""
 
-    cluster: Cluster
+    bootstrap = "127.0.0.1:1"  # nobody listens there
     count = 0
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.cluster = cls.enterClassContext(Cluster())
-        cls.admin = AdminClient({"bootstrap.servers": cls.cluster.bootstrap})
-
     def setUp(self) -> None:
-        TopicsTest.count += 1
-        self.prefix = f"t{TopicsTest.count}."
+        CommandCase.count += 1
+        self.prefix = f"t{CommandCase.count}."
         self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.keys = self.folder / "keys"
 
@@ -59,7 +54,7 @@ class TopicsTest(unittest.TestCase):
             [
                 BLOCKFLEET,
                 *words,
-                f"--kafka.brokers={self.cluster.bootstrap}",
+                f"--kafka.brokers={self.bootstrap}",
                 f"--topics.prefix={self.prefix}",
                 f"--kafka.group={self.prefix}workers",
                 f"--keys.dir={self.keys}",
@@ -71,6 +66,31 @@ class TopicsTest(unittest.TestCase):
         )
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done.stdout if status in (0, 5) else done.stderr
+
+    def init_keys(self) -> None:
+        for purpose in ("job", "control", "state", "result"):
+            self.blockfleet("keys", "new", purpose)
+
+
+class OfflineTest(CommandCase):
+    """By itself: the program waits for brokers as long as it has patience."""
+
+    def test_doctor_without_a_broker(self) -> None:
+        self.init_keys()
+        rows = json.loads(self.blockfleet("doctor", "--json", "--offline", status=5))
+        self.assertIn("brokers", [r["check"] for r in rows if r["verdict"] == "FAIL"])
+
+
+class TopicsTest(CommandCase):
+    """One broker for all."""
+
+    cluster: Cluster
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.cluster = cls.enterClassContext(Cluster())
+        cls.bootstrap = cls.cluster.bootstrap
+        cls.admin = AdminClient({"bootstrap.servers": cls.bootstrap})
 
     def init(self, *words: str) -> dict[str, Any]:
         shards = f"--topics.shards={SHARDS}"
@@ -247,10 +267,6 @@ class TopicsTest(unittest.TestCase):
         self.init_keys()
         self.assertIn("topics", [check for check, _ in self.faults()])
 
-    def init_keys(self) -> None:
-        for purpose in ("job", "control", "state", "result"):
-            self.blockfleet("keys", "new", purpose)
-
     def test_doctor_finds_a_deleted_topic(self) -> None:
         self.init()
         self.delete("usage")
@@ -311,26 +327,6 @@ class TopicsTest(unittest.TestCase):
             future.result(30)
         found = dict(self.faults())
         self.assertIn("3 offsets of 1 partitions", found["progress"])
-
-    def test_doctor_without_a_broker(self) -> None:
-        self.init_keys()
-        rows = json.loads(self.elsewhere("doctor", "--json", "--offline", status=5))
-        self.assertIn("brokers", [r["check"] for r in rows if r["verdict"] == "FAIL"])
-
-    def elsewhere(self, *words: str, status: int) -> str:
-        """Run against a port where nobody listens."""
-        done = subprocess.run(
-            [
-                *(BLOCKFLEET, *words, "--kafka.brokers=127.0.0.1:1"),
-                f"--keys.dir={self.keys}",
-            ],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=self.folder,
-        )
-        self.assertEqual(done.returncode, status, done.stdout + done.stderr)
-        return done.stdout
 
     # ---- strangers ----------------------------------------------------------
 
