@@ -59,6 +59,15 @@ static int find_workspace(struct bf_api *api, const struct bf_request *req,
     return 0;
 }
 
+static int check_workspace(struct bf_api *api, const struct bf_request *req,
+                           struct bf_path *path, struct bf_problem *problem)
+{
+    if (find_workspace(api, req, path, problem))
+        return -1;
+    return bf_door_check(api->conf.door, &path->caller,
+                         bf_slice_str(path->workspace), problem);
+}
+
 static int check_scope(struct bf_api *api, const struct bf_request *req,
                        const struct bf_route *route, struct bf_path *path,
                        struct bf_problem *problem)
@@ -75,12 +84,9 @@ static int check_scope(struct bf_api *api, const struct bf_request *req,
         if (!bf_request_query(req, "workspace") &&
             bf_door_check_operator(door, &path->caller, NULL) == 0)
             return 0;
-        /* fall through */
+        return check_workspace(api, req, path, problem);
     case BF_SCOPE_QUERY:
-        if (find_workspace(api, req, path, problem))
-            return -1;
-        return bf_door_check(door, &path->caller, bf_slice_str(path->workspace),
-                             problem);
+        return check_workspace(api, req, path, problem);
     case BF_SCOPE_OPERATOR:
         return bf_door_check_operator(door, &path->caller, problem);
     case BF_SCOPE_BODY:
