@@ -44,6 +44,9 @@ int bf_kafka_record_copy(const rd_kafka_message_t *msg, const char *topic,
 {
     int rc = bf_kafka_record(msg, topic, ret, err);
 
+    if (rc == 0 && bf_record_own_all(ret, NULL) == 0)
+        return 0;
+    /* One by one, to see what of it there can be. */
     own(ret, &ret->key, &rc, err);
     own(ret, &ret->value, &rc, err);
     for (size_t i = 0; i < ret->nheaders; i++) {

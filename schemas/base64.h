@@ -17,4 +17,13 @@ enum bf_base64 {
 int bf_base64_decode(enum bf_base64 variant, struct bf_slice text,
                      unsigned char *out, size_t max, size_t *ret_len);
 
+/* Write len bytes in the URL variant, without a NUL; returns the end. */
+char *bf_base64_url(const unsigned char *bytes, size_t len, char *out);
+
+/* Bytes of that text. */
+static inline size_t bf_base64_url_size(size_t len)
+{
+    return (len * 4 + 2) / 3;
+}
+
 #endif

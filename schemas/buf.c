@@ -32,20 +32,34 @@ int bf_slice_u64(struct bf_slice s, uint64_t max, uint64_t *ret)
     return 0;
 }
 
+struct bf_slice bf_u64_text(uint64_t number, char out[BF_U64_SIZE])
+{
+    size_t at = BF_U64_SIZE;
+
+    do {
+        out[--at] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    return (struct bf_slice){out + at, BF_U64_SIZE - at};
+}
+
 size_t bf_slice_split(struct bf_slice s, char sep, struct bf_slice *fields,
                       size_t max)
 {
-    size_t n = 0, start = 0;
+    const char *end = s.ptr + s.len;
+    size_t n = 0;
 
-    for (size_t i = 0; i <= s.len; i++) {
-        if (i < s.len && s.ptr[i] != sep)
-            continue;
+    for (const char *at = s.ptr;; at++) {
+        const char *next =
+            at < end ? memchr(at, sep, (size_t)(end - at)) : NULL;
+
         if (n == max)
             return max + 1;
-        fields[n++] = (struct bf_slice){s.ptr + start, i - start};
-        start = i + 1;
+        fields[n++] = (struct bf_slice){at, (size_t)((next ? next : end) - at)};
+        if (!next)
+            return n;
+        at = next;
     }
-    return n;
 }
 
 void bf_buf_release(struct bf_buf *buf)

@@ -52,6 +52,10 @@ int bf_slice_cmp(struct bf_slice a, struct bf_slice b);
  */
 int bf_slice_u64(struct bf_slice s, uint64_t max, uint64_t *ret);
 
+/* The other way round: the digits, in out (not from its start), no NUL. */
+#define BF_U64_SIZE 20
+struct bf_slice bf_u64_text(uint64_t number, char out[BF_U64_SIZE]);
+
 /*
  * Cut s at every sep into at most max fields, empty ones too. Their number, or
  * max + 1 when there would be more.

@@ -16,8 +16,13 @@ static const struct {
     {"bf_callback_url", BF_MAX_URL},
 };
 
-static size_t header_ceiling(struct bf_slice name)
+#define LEAST_CEILING BF_MAX_ORDER_KEY
+
+/* Few values are so long that it matters whose they are. */
+static size_t header_ceiling(struct bf_slice name, size_t len)
 {
+    if (len <= LEAST_CEILING)
+        return LEAST_CEILING;
     for (size_t i = 0; i < bf_countof(header_ceilings); i++) {
         if (bf_slice_is(name, header_ceilings[i].name))
             return header_ceilings[i].max;
@@ -34,9 +39,9 @@ static int envelope_sizes(const struct bf_record *rec, struct bf_err *err)
 {
     for (size_t i = 0; i < rec->nheaders; i++) {
         struct bf_slice name = rec->headers[i].name;
-        size_t max = header_ceiling(name);
+        size_t max = header_ceiling(name, rec->headers[i].value.len);
 
-        if (bf_record_covered(name) && rec->headers[i].value.len > max)
+        if (rec->headers[i].value.len > max && bf_record_covered(name))
             return bf_err_set(
                 err, BF_ERR_REJECT, "too_large", "%.*s has more than %zu bytes",
                 name.len < 64 ? (int)name.len : 64, name.ptr, max);
@@ -91,8 +96,13 @@ int bf_envelope_check(const struct bf_record *rec, enum bf_type type,
 void bf_subject_text(struct bf_slice workspace, struct bf_slice id,
                      char out[BF_SUBJECT_SIZE])
 {
-    snprintf(out, BF_SUBJECT_SIZE, "%.*s/%.*s", BF_SLICE_ARG(workspace),
-             BF_SLICE_ARG(id));
+    bf_assert(workspace.len <= BF_MAX_ID && id.len <= BF_MAX_ID);
+    if (workspace.len > 0)
+        memcpy(out, workspace.ptr, workspace.len);
+    out[workspace.len] = '/';
+    if (id.len > 0)
+        memcpy(out + workspace.len + 1, id.ptr, id.len);
+    out[workspace.len + 1 + id.len] = '\0';
 }
 
 int bf_envelope_put(struct bf_record *rec, const struct bf_envelope *env,
@@ -146,7 +156,7 @@ void bf_read_bytes(struct bf_reader *r, const char *name, enum bf_need need,
 
     if (!reader_find(r, name, need, &value))
         return;
-    if (value.len > header_ceiling(bf_slice_str(name)))
+    if (value.len > header_ceiling(bf_slice_str(name), value.len))
         bf_err_set(bf_reader_fail(r), BF_ERR_REJECT, "too_large",
                    "%s is too large", name);
     else

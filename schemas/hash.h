@@ -14,8 +14,12 @@
 #define BF_HASH256_BYTES 32
 
 struct bf_hash {
-    crypto_generichash_state state;
     size_t size; /* of the digest, in bytes */
+    /* private: many small parts are gathered, as each update costs a bit */
+    size_t used;
+    bool begun; /* state has what was gathered before */
+    unsigned char gathered[512];
+    crypto_generichash_state state;
 };
 
 /* size: BF_HASH128_BYTES or BF_HASH256_BYTES. */

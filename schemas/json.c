@@ -1,6 +1,5 @@
 #include "schemas/json.h"
 
-#include <inttypes.h>
 #include <sodium.h>
 
 #include "schemas/err.h"
@@ -254,19 +253,48 @@ static size_t json_piece(struct bf_slice text, char out[8], size_t *ret_len)
     return len;
 }
 
-/*
- * Copy what stands as it is from the head on, ASCII only, at most max bytes;
- * how many.
- */
-static size_t json_copy_plain(char *to, const char *from, size_t max)
+#define JSON_EACH(byte) ((byte)*UINT64_C(0x0101010101010101))
+
+/* A top bit of its own for each byte of x that is below least, if not more. */
+static uint64_t json_below(uint64_t x, uint64_t least)
+{
+    return (x - JSON_EACH(least)) & ~x & JSON_EACH(0x80);
+}
+
+/* Eight bytes that stand for themselves: ASCII from 0x20 on, no " and no \. */
+static bool json_plain_word(const char *from)
+{
+    uint64_t x;
+
+    memcpy(&x, from, sizeof(x));
+    return ((x & JSON_EACH(0x80)) | json_below(x, 0x20) |
+            json_below(x ^ JSON_EACH('"'), 1) |
+            json_below(x ^ JSON_EACH('\\'), 1)) == 0;
+}
+
+/* How much stands as it is from the head on, at most max bytes. */
+static size_t json_plain_len(const char *from, size_t max)
 {
     size_t n = 0;
 
+    while (max - n >= sizeof(uint64_t) && json_plain_word(from + n))
+        n += sizeof(uint64_t);
+    /* The rest of what is longer than a word, with bytes seen before. */
+    if (n > 0 && max - n < sizeof(uint64_t) &&
+        json_plain_word(from + max - sizeof(uint64_t)))
+        return max;
     while (n < max && (unsigned char)from[n] >= 0x20 &&
-           (unsigned char)from[n] < 0x80 && from[n] != '"' && from[n] != '\\') {
-        to[n] = from[n];
+           (unsigned char)from[n] < 0x80 && from[n] != '"' && from[n] != '\\')
         n++;
-    }
+    return n;
+}
+
+/* The same, copied. */
+static size_t json_copy_plain(char *to, const char *from, size_t max)
+{
+    size_t n = json_plain_len(from, max);
+
+    memcpy(to, from, n);
     return n;
 }
 
@@ -313,8 +341,26 @@ int bf_json_escape(struct bf_buf *out, struct bf_slice text, size_t max,
     return staged > 0 ? bf_buf_add(out, stage, staged, err) : 0;
 }
 
+/* Most strings of ours: nothing to escape, and room is reserved. */
+static void json_put_quoted(struct bf_buf *out, struct bf_slice text)
+{
+    char *to = out->data + out->len;
+
+    to[0] = '"';
+    memcpy(to + 1, text.ptr, text.len);
+    to[text.len + 1] = '"';
+    to[text.len + 2] = '\0';
+    out->len += text.len + 2;
+}
+
 int bf_json_quote(struct bf_buf *out, struct bf_slice text, struct bf_err *err)
 {
+    if (text.len > 0 && json_plain_len(text.ptr, text.len) == text.len) {
+        if (bf_buf_reserve(out, text.len + 2, err))
+            return -1;
+        json_put_quoted(out, text);
+        return 0;
+    }
     if (bf_buf_reserve(out, text.len + 2, err) ||
         bf_buf_add(out, "\"", 1, err) ||
         bf_json_escape(out, text, SIZE_MAX, NULL, err))
@@ -388,10 +434,13 @@ bool bf_json_text_max(struct bf_json_out *out, const char *name,
 void bf_json_text(struct bf_json_out *out, const char *name,
                   struct bf_slice text)
 {
-    if (text.ptr)
-        bf_json_text_max(out, name, text, SIZE_MAX);
-    else
+    if (!text.ptr) {
         bf_json_null(out, name);
+        return;
+    }
+    json_name(out, name);
+    if (!out->failed && bf_json_quote(out->buf, text, out->err))
+        out->failed = true;
 }
 
 void bf_json_str(struct bf_json_out *out, const char *name, const char *str)
@@ -418,28 +467,34 @@ void bf_json_bool(struct bf_json_out *out, const char *name, bool value)
 
 void bf_json_int(struct bf_json_out *out, const char *name, int64_t value)
 {
-    char digits[24];
+    char digits[BF_U64_SIZE];
+    uint64_t size = value < 0 ? -(uint64_t)value : (uint64_t)value;
+    struct bf_slice text = bf_u64_text(size, digits);
 
-    snprintf(digits, sizeof(digits), "%" PRId64, value);
-    json_plain(out, name, digits);
+    json_name(out, name);
+    if (value < 0)
+        json_raw(out, "-", 1);
+    json_raw(out, text.ptr, text.len);
 }
 
 void bf_json_count(struct bf_json_out *out, const char *name, uint64_t value)
 {
-    char digits[24];
+    char digits[BF_U64_SIZE];
 
-    snprintf(digits, sizeof(digits), "%" PRIu64, value);
-    bf_json_str(out, name, digits);
+    bf_json_text(out, name, bf_u64_text(value, digits));
 }
 
 void bf_json_seconds(struct bf_json_out *out, const char *name, int64_t micros)
 {
-    int64_t us = micros < 0 ? 0 : micros;
-    char digits[32];
+    uint64_t us = micros < 0 ? 0 : (uint64_t)micros;
+    char digits[BF_U64_SIZE], text[BF_U64_SIZE + 8];
+    struct bf_slice whole = bf_u64_text(us / 1000000, digits);
 
-    snprintf(digits, sizeof(digits), "%" PRId64 ".%06d", us / 1000000,
-             (int)(us % 1000000));
-    bf_json_str(out, name, digits);
+    memcpy(text, whole.ptr, whole.len);
+    text[whole.len] = '.';
+    for (size_t i = 6, rest = us % 1000000; i > 0; i--, rest /= 10)
+        text[whole.len + i] = (char)('0' + rest % 10);
+    bf_json_text(out, name, (struct bf_slice){text, whole.len + 7});
 }
 
 void bf_json_time(struct bf_json_out *out, const char *name, int64_t unix_ms)

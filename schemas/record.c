@@ -1,7 +1,5 @@
 #include "schemas/record.h"
 
-#include <inttypes.h>
-
 #include "schemas/err.h"
 
 #define CHUNK_BYTES 2048
@@ -16,11 +14,14 @@ struct bf_chunk {
 
 void bf_record_init(struct bf_record *rec, const char *topic, int32_t partition)
 {
-    memset(rec, 0, sizeof(*rec));
+    /* Not the headers: 1.5 KB that nheaders says are not there. */
+    memset(rec, 0, offsetof(struct bf_record, headers));
     rec->topic = topic;
     rec->partition = partition;
     rec->offset = -1;
     rec->timestamp_ms = -1;
+    rec->nheaders = 0;
+    rec->chunks = NULL;
 }
 
 void bf_record_release(struct bf_record *rec)
@@ -36,14 +37,10 @@ void bf_record_release(struct bf_record *rec)
     rec->value = (struct bf_slice){NULL, 0};
 }
 
-static struct bf_chunk *record_chunk(struct bf_record *rec, size_t len)
+static struct bf_chunk *chunk_new(struct bf_record *rec, size_t cap)
 {
-    size_t cap = len > CHUNK_BYTES ? len : CHUNK_BYTES;
-    struct bf_chunk *chunk = rec->chunks;
+    struct bf_chunk *chunk = malloc(sizeof(*chunk) + cap);
 
-    if (chunk && chunk->cap - chunk->used >= len)
-        return chunk;
-    chunk = malloc(sizeof(*chunk) + cap);
     if (!chunk)
         return NULL;
     chunk->used = 0;
@@ -51,6 +48,15 @@ static struct bf_chunk *record_chunk(struct bf_record *rec, size_t len)
     chunk->next = rec->chunks;
     rec->chunks = chunk;
     return chunk;
+}
+
+static struct bf_chunk *record_chunk(struct bf_record *rec, size_t len)
+{
+    struct bf_chunk *chunk = rec->chunks;
+
+    if (chunk && chunk->cap - chunk->used >= len)
+        return chunk;
+    return chunk_new(rec, len > CHUNK_BYTES ? len : CHUNK_BYTES);
 }
 
 int bf_record_own(struct bf_record *rec, struct bf_slice bytes,
@@ -73,6 +79,39 @@ int bf_record_own(struct bf_record *rec, struct bf_slice bytes,
     memcpy(to, bytes.ptr, bytes.len);
     chunk->used += bytes.len;
     *ret = (struct bf_slice){to, bytes.len};
+    return 0;
+}
+
+static void move(struct bf_chunk *chunk, struct bf_slice *bytes)
+{
+    char *to = chunk->bytes + chunk->used;
+
+    if (bytes->len > 0)
+        memcpy(to, bytes->ptr, bytes->len);
+    if (bytes->ptr)
+        bytes->ptr = to;
+    chunk->used += bytes->len;
+}
+
+int bf_record_own_all(struct bf_record *rec, struct bf_err *err)
+{
+    size_t bytes = rec->key.len + rec->value.len;
+    struct bf_chunk *chunk;
+
+    for (size_t i = 0; i < rec->nheaders; i++)
+        bytes += rec->headers[i].name.len + rec->headers[i].value.len;
+    if (bytes > BF_MAX_RECORD)
+        return bf_err_set(err, BF_ERR_REJECT, "too_large",
+                          "more than %u bytes for one record", BF_MAX_RECORD);
+    chunk = chunk_new(rec, bytes + 1);
+    if (!chunk)
+        return bf_err_oom(err);
+    move(chunk, &rec->key);
+    move(chunk, &rec->value);
+    for (size_t i = 0; i < rec->nheaders; i++) {
+        move(chunk, &rec->headers[i].name);
+        move(chunk, &rec->headers[i].value);
+    }
     return 0;
 }
 
@@ -107,10 +146,9 @@ int bf_record_puts(struct bf_record *rec, const char *name, const char *value,
 int bf_record_putu(struct bf_record *rec, const char *name, uint64_t value,
                    struct bf_err *err)
 {
-    char digits[24];
+    char digits[BF_U64_SIZE];
 
-    snprintf(digits, sizeof(digits), "%" PRIu64, value);
-    return bf_record_puts(rec, name, digits, err);
+    return bf_record_put(rec, name, bf_u64_text(value, digits), err);
 }
 
 int bf_record_pass(struct bf_record *rec, const char *name,
@@ -159,19 +197,40 @@ static bool name_is_ours(struct bf_slice name)
     return bf_record_covered(name) || bf_slice_is(name, "bf_signature");
 }
 
+/* One bit of 64, the same for the same name. */
+static uint64_t name_bit(struct bf_slice name)
+{
+    const unsigned char *at = (const unsigned char *)name.ptr;
+    size_t sum = name.len;
+
+    if (name.len > 0)
+        sum += 7U * at[name.len / 2] + 31U * at[name.len - 1];
+    return UINT64_C(1) << sum % 64;
+}
+
+static bool stands_before(const struct bf_record *rec, size_t i)
+{
+    for (size_t j = 0; j < i; j++) {
+        if (bf_slice_eq(rec->headers[j].name, rec->headers[i].name))
+            return true;
+    }
+    return false;
+}
+
 int bf_record_check(const struct bf_record *rec, struct bf_err *err)
 {
-    for (size_t i = 1; i < rec->nheaders; i++) {
-        struct bf_slice name = rec->headers[i].name;
+    uint64_t seen = 0;
 
-        if (!name_is_ours(name))
-            continue;
-        for (size_t j = 0; j < i; j++) {
-            if (bf_slice_eq(rec->headers[j].name, name))
-                return bf_err_set(err, BF_ERR_REJECT, "duplicate_header",
-                                  "header %.*s stands twice",
-                                  name.len < 64 ? (int)name.len : 64, name.ptr);
-        }
+    for (size_t i = 0; i < rec->nheaders; i++) {
+        struct bf_slice name = rec->headers[i].name;
+        uint64_t bit = name_bit(name);
+
+        /* Most records differ in these bits: no need to compare all pairs. */
+        if ((seen & bit) && name_is_ours(name) && stands_before(rec, i))
+            return bf_err_set(err, BF_ERR_REJECT, "duplicate_header",
+                              "header %.*s stands twice",
+                              name.len < 64 ? (int)name.len : 64, name.ptr);
+        seen |= bit;
     }
     return 0;
 }

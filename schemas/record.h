@@ -58,6 +58,12 @@ int bf_record_pass(struct bf_record *rec, const char *name,
 int bf_record_own(struct bf_record *rec, struct bf_slice bytes,
                   struct bf_slice *ret, struct bf_err *err);
 
+/*
+ * Copy all that the record borrows: key, value and headers. REJECT "too_large"
+ * leaves it as it was, RETRY too.
+ */
+int bf_record_own_all(struct bf_record *rec, struct bf_err *err);
+
 /* The first header of that name, or NULL. */
 const struct bf_header *bf_record_find(const struct bf_record *rec,
                                        const char *name);

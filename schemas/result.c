@@ -296,6 +296,9 @@ int bf_usage_build(const struct bf_end *end, const char *fleet,
     struct bf_json_out out;
 
     bf_assert(end->run_id);
+    /* All that most of them need, at once. */
+    if (bf_buf_reserve(&text, 1024, err))
+        return -1;
     bf_json_start(&out, &text, err);
     bf_json_open(&out, NULL, '{');
     usage_what(&out, end);

@@ -1,5 +1,7 @@
 #include "tests/unit/support.h"
 
+#include <sodium.h>
+
 #include "schemas/base64.h"
 
 static int decode(enum bf_base64 variant, struct bf_slice text, size_t max)
@@ -62,12 +64,38 @@ static void test_the_ceiling_holds(void **state)
     assert_int_equal(decode(BF_BASE64, S("QUJD"), 2), -1);
 }
 
+/* Every length, and every last letter: as libsodium has it, both ways. */
+static void test_url_is_what_libsodium_makes_of_it(void **state)
+{
+    const int variant = sodium_base64_VARIANT_URLSAFE_NO_PADDING;
+    unsigned char bytes[64], back[64];
+    char want[128], got[128];
+    size_t len;
+
+    (void)state;
+    for (size_t n = 0; n < 8192; n++) {
+        size_t size = n % 33;
+
+        randombytes_buf(bytes, size);
+        sodium_bin2base64(want, sizeof(want), bytes, size, variant);
+        *bf_base64_url(bytes, size, got) = '\0';
+        assert_string_equal(got, want);
+        assert_int_equal(strlen(got), bf_base64_url_size(size));
+        assert_int_equal(bf_base64_decode(BF_BASE64_URL, bf_slice_str(got),
+                                          back, sizeof(back), &len),
+                         0);
+        assert_int_equal(len, size);
+        assert_memory_equal(back, bytes, size);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_character),
         cmocka_unit_test(test_one_spelling),
         cmocka_unit_test(test_the_ceiling_holds),
+        cmocka_unit_test(test_url_is_what_libsodium_makes_of_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

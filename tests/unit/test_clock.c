@@ -2,6 +2,8 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -32,6 +34,46 @@ static void test_both_ways(void **state)
         assert_int_equal(bf_clock_parse(bf_slice_str(out), &back, NULL), 0);
         assert_true(back == times[i].unix_ms);
     }
+}
+
+/* Each day of 400 years, and one in a hundred of the rest: as libc has it. */
+static void test_days_are_those_of_the_calendar(void **state)
+{
+    char out[BF_RFC3339_LEN], want[64];
+    int64_t back;
+
+    (void)state;
+    for (int64_t day = 0; day < 2932897; day += day < 146097 ? 1 : 101) {
+        int64_t ms = day * 86400000 + day * 7919 % 86400000;
+        time_t secs = (time_t)(ms / 1000);
+        struct tm tm;
+
+        gmtime_r(&secs, &tm);
+        snprintf(want, sizeof(want), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
+                 tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour,
+                 tm.tm_min, tm.tm_sec, (int)(ms % 1000));
+        bf_time_format(ms, out);
+        assert_string_equal(out, want);
+        assert_int_equal(bf_time_parse(bf_slice_str(out), &back), 0);
+        assert_true(back == ms);
+    }
+}
+
+static void test_days_that_are_not_are_refused(void **state)
+{
+    static const char *const bad[] = {
+        "2026-02-29T00:00:00.000Z", "2026-13-01T00:00:00.000Z",
+        "2026-00-01T00:00:00.000Z", "2026-01-00T00:00:00.000Z",
+        "2026-01-01T24:00:00.000Z", "2026-01-01T00:60:00.000Z",
+        "2026-01-01T00:00:60.000Z", "1969-12-31T23:59:59.999Z",
+        "0000-00-00T00:00:00.000Z", "2026-01-01 00:00:00.000Z",
+        "20x6-01-01T00:00:00.000Z", "2026-01-01T00:00:00.00xZ",
+    };
+    int64_t back;
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(bad); i++)
+        assert_int_equal(bf_time_parse(bf_slice_str(bad[i]), &back), -1);
 }
 
 static void test_out_of_range_is_clamped(void **state)
@@ -127,6 +169,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_both_ways),
+        cmocka_unit_test(test_days_are_those_of_the_calendar),
+        cmocka_unit_test(test_days_that_are_not_are_refused),
         cmocka_unit_test(test_out_of_range_is_clamped),
         cmocka_unit_test(test_reads_what_others_write),
         cmocka_unit_test(test_refuses),

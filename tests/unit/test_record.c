@@ -1,5 +1,7 @@
 #include "tests/unit/support.h"
 
+#include <stdio.h>
+
 #include "schemas/record.h"
 
 static void test_what_is_put_is_found(void **state)
@@ -99,6 +101,68 @@ static void test_covered_names(void **state)
     assert_false(bf_record_covered(NONE));
 }
 
+/* As many names as a record may have, whatever they have in common. */
+static void test_one_name_of_many_stands_twice(void **state)
+{
+    char names[BF_MAX_HEADERS][16];
+
+    (void)state;
+    for (size_t twice = 1; twice < BF_MAX_HEADERS; twice++) {
+        bf_autorecord struct bf_record rec;
+        struct bf_err err = {0};
+
+        bf_record_init(&rec, "bf.jobs", 0);
+        for (size_t i = 0; i < BF_MAX_HEADERS; i++) {
+            snprintf(names[i], sizeof(names[i]), "bf_%02zu_x", i);
+            bf_record_puts(&rec, names[i], "1", NULL);
+        }
+        assert_int_equal(bf_record_check(&rec, &err), 0);
+        rec.headers[twice].name = S("bf_00_x");
+        assert_refused(bf_record_check(&rec, &err), err, "duplicate_header");
+    }
+}
+
+static void test_all_that_is_borrowed_becomes_owned(void **state)
+{
+    char key[] = "key", value[] = "value", name[] = "bf_job", bytes[] = "1";
+    bf_autorecord struct bf_record rec;
+
+    (void)state;
+    bf_record_init(&rec, "bf.jobs", 0);
+    rec.key = bf_slice_str(key);
+    rec.value = bf_slice_str(value);
+    bf_record_ref(&rec, bf_slice_str(name), bf_slice_str(bytes), NULL);
+    bf_record_ref(&rec, S("bf_null"), NONE, NULL);
+    bf_record_ref(&rec, S("bf_empty"), S(""), NULL);
+    assert_int_equal(bf_record_own_all(&rec, NULL), 0);
+    memset(key, 'x', 3);
+    memset(value, 'x', 5);
+    memset(name, 'x', 6);
+    memset(bytes, 'x', 1);
+    assert_slice(rec.key, "key");
+    assert_slice(rec.value, "value");
+    assert_slice(bf_record_get(&rec, "bf_job"), "1");
+    assert_null(bf_record_get(&rec, "bf_null").ptr);
+    assert_slice(bf_record_get(&rec, "bf_empty"), "");
+    /* Further bytes do not disturb them. */
+    assert_int_equal(bf_record_puts(&rec, "bf_more", "more", NULL), 0);
+    assert_slice(bf_record_get(&rec, "bf_job"), "1");
+}
+
+static void test_too_much_stays_borrowed(void **state)
+{
+    bf_autorecord struct bf_record rec;
+    struct bf_err err = {0};
+
+    (void)state;
+    bf_record_init(&rec, "bf.jobs", 0);
+    rec.key = S("key");
+    rec.value = (struct bf_slice){"", BF_MAX_RECORD};
+    assert_refused(bf_record_own_all(&rec, &err), err, "too_large");
+    assert_slice(rec.key, "key");
+    rec.value = NONE;
+}
+
 static void test_names_that_stand_twice(void **state)
 {
     static const struct {
@@ -150,6 +214,9 @@ int main(void)
         cmocka_unit_test(test_too_many_bytes),
         cmocka_unit_test(test_covered_names),
         cmocka_unit_test(test_names_that_stand_twice),
+        cmocka_unit_test(test_one_name_of_many_stands_twice),
+        cmocka_unit_test(test_all_that_is_borrowed_becomes_owned),
+        cmocka_unit_test(test_too_much_stays_borrowed),
         cmocka_unit_test(test_size_is_an_upper_bound),
     };
 
