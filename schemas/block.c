@@ -11,6 +11,7 @@
 #define BLOCK_MAX_NAME 256
 
 struct bf_block {
+    size_t holders;
     json_t *doc;
     struct bf_slice run_code;
     struct bf_slice run_function;
@@ -240,6 +241,7 @@ struct bf_block *bf_block_parse(struct bf_slice text, struct bf_err *err)
         bf_err_oom(err);
         return NULL;
     }
+    block->holders = 1;
     if (block_fill(block, text, err)) {
         bf_block_free(block);
         return NULL;
@@ -247,9 +249,15 @@ struct bf_block *bf_block_parse(struct bf_slice text, struct bf_err *err)
     return block;
 }
 
+struct bf_block *bf_block_ref(struct bf_block *block)
+{
+    block->holders++;
+    return block;
+}
+
 void bf_block_free(struct bf_block *block)
 {
-    if (!block)
+    if (!block || --block->holders > 0)
         return;
     json_decref(block->doc);
     free(block);

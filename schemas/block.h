@@ -15,11 +15,17 @@ struct bf_json_out;
 #define BF_FINGERPRINT_SIZE 17
 #define BF_INIT_HASH_SIZE 33
 
-/* A parsed block; owns its strings, which hold no NUL. Immutable. */
+/*
+ * A parsed block; owns its strings, which hold no NUL. Immutable, but for who
+ * holds it: references are counted, so that one thread has them all.
+ */
 struct bf_block;
 
 /* REJECT "bad_block" names the member and the rule; RETRY on no memory. */
 struct bf_block *bf_block_parse(struct bf_slice text, struct bf_err *err);
+/* One more holder. */
+struct bf_block *bf_block_ref(struct bf_block *block);
+/* One less; the last one frees it. NULL is a no-op. */
 void bf_block_free(struct bf_block *block);
 BF_DEFINE_CLEANUP(bf_block_freep_, struct bf_block *, bf_block_free)
 #define bf_autoblock bf_cleanup(bf_block_freep_)

@@ -12,11 +12,8 @@ static int check_trust(const struct bf_admit_rules *rules,
     if (!bf_workspace_ok(workspace))
         return bf_err_set(err, BF_ERR_REJECT, "bad_workspace",
                           "bf_workspace is absent or not [A-Za-z0-9_-]{1,64}");
-    if (bf_record_check(rec, err) ||
-        bf_verify(rules->verifier, BF_PURPOSE_JOB, rec, workspace,
-                  rules->now_ms, err))
-        return -1;
-    return 0;
+    return bf_verify(rules->verifier, BF_PURPOSE_JOB, rec, workspace,
+                     rules->now_ms, err);
 }
 
 enum bf_admission bf_admit(const struct bf_admit_rules *rules,
@@ -43,6 +40,6 @@ enum bf_admission bf_admit(const struct bf_admit_rules *rules,
                    "not started before bf_expires_at_ms");
         return BF_ADMIT_EXPIRED;
     }
-    *ret_block = bf_block_parse(ret_job->block, err);
+    *ret_block = bf_blocks_get(rules->blocks, ret_job->block, err);
     return *ret_block ? BF_ADMIT_RUN : BF_ADMIT_REJECTED;
 }

@@ -6,6 +6,7 @@
  * PROTOCOL.md §5.5. Pure, but for what the verifier remembers.
  */
 
+#include "schemas/blocks.h"
 #include "schemas/job.h"
 #include "schemas/sign.h"
 
@@ -19,6 +20,7 @@ enum bf_admission {
 
 struct bf_admit_rules {
     struct bf_verifier *verifier;
+    struct bf_blocks *blocks; /* NULL: each is parsed anew */
     uint32_t shards;
     int64_t now_ms;
 };

@@ -110,7 +110,8 @@ static void test_each_fault(void **state)
     bf_key_id(keys.public_key, keys.id);
     for (size_t i = 0; i < bf_countof(faults); i++) {
         const struct fault *fault = &faults[i];
-        struct bf_admit_rules rules = {verifier, 12, fault->now_ms};
+        struct bf_admit_rules rules = {
+            .verifier = verifier, .shards = 12, .now_ms = fault->now_ms};
         bf_autoblock struct bf_block *block = NULL;
         bf_autorecord struct bf_record rec;
         struct bf_err err = {0};
