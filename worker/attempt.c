@@ -265,11 +265,11 @@ static int allocate(struct bf_attempt *attempt, struct bf_item **items,
 {
     size_t shards = attempt->config->shards;
     size_t touched = nitems < shards ? nitems : shards;
-    size_t entries = nitems + touched * (BF_INPUT_LANES + 1);
+    size_t entries = touched * (BF_INPUT_LANES + 1);
     size_t out;
 
     for (size_t i = 0; i < nitems; i++)
-        entries += items[i]->nmore;
+        entries += items[i]->has_entry + items[i]->nmore;
     out = entries;
     for (size_t i = 0; i < nitems; i++)
         out += items[i]->nout;
@@ -278,8 +278,9 @@ static int allocate(struct bf_attempt *attempt, struct bf_item **items,
     attempt->entries = calloc(entries, sizeof(*attempt->entries));
     attempt->out = calloc(out, sizeof(*attempt->out));
     attempt->owners = calloc(out, sizeof(struct bf_item *));
+    /* Room for one an item would make malloc() tidy up at each free(). */
     attempt->offsets =
-        rd_kafka_topic_partition_list_new((int)(nitems * BF_INPUT_LANES));
+        rd_kafka_topic_partition_list_new((int)(touched * BF_INPUT_LANES));
     if (!attempt->items || !attempt->touched || !attempt->entries ||
         !attempt->out || !attempt->owners || !attempt->offsets)
         return bf_err_oom(err);

@@ -10,7 +10,7 @@
 #include "worker/attempt.h"
 #include "worker/crash.h"
 
-#define MAX_ITEMS 1024   /* of one transaction */
+#define MAX_ITEMS 2048   /* of one transaction */
 #define RETRY_MS 100     /* between tries of what fails at once */
 #define CALL_MS 2000     /* of one blocking query */
 #define UNSTABLE_MS 1000 /* then a dead writer is fenced */

@@ -129,11 +129,15 @@ static int send_by_http(struct bf_runs *runs, struct bf_task *task,
 static int transmit(struct bf_runs *runs, struct bf_task *task,
                     const struct bf_request *request, struct bf_err *err)
 {
+    const struct bf_reply now = {.kind = BF_REPLY_OK};
     int64_t wait = (int64_t)task->job.timeout_ms;
 
     switch (request->by) {
     case BF_BY_TIMER:
         log_run(runs, task);
+        /* While its bytes are in the cache. */
+        if (request->delay_ms == 0)
+            return advance(runs, task, &now, err);
         wait = request->delay_ms < wait ? request->delay_ms : wait;
         return bf_runs_wake_in(runs, task, wait, err);
     case BF_BY_RUNNER:

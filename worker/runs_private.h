@@ -11,17 +11,24 @@
 #include "worker/budget.h"
 #include "worker/runs.h"
 
+#define RANDOM_BYTES 16
+
 struct bf_runs {
     struct bf_runs_config config;
-    struct bf_task *tasks; /* doubly linked */
+    struct bf_blocks *blocks; /* parsed lately */
+    struct bf_task *tasks;    /* doubly linked */
     struct bf_timers timers;
     struct bf_order order; /* whose turn it is, by order key */
     void *claims;   /* tsearch tree of the tasks whose ids must not repeat */
     size_t running; /* STARTING and RUNNING */
+    size_t ending;
     int64_t crowded_until_ms;
     size_t count;
     struct bf_budget budget;
     struct bf_runs_count total;
+    unsigned char
+        random[64 * RANDOM_BYTES]; /* for run ids, taken from behind */
+    size_t nrandom;
 };
 
 /* ---- runs.c ---- */

@@ -75,6 +75,12 @@ bool bf_shards_finished(const struct bf_shards *shards, uint32_t shard,
 int bf_shards_answered(struct bf_shards *shards, struct bf_item *item,
                        struct bf_err *err);
 
+/*
+ * Has a shard been fenced or begun to drain since this was asked last, or is
+ * one still draining?
+ */
+bool bf_shards_leaving(struct bf_shards *shards);
+
 /* Milliseconds until bf_shards_serve() has something to do by itself. */
 int bf_shards_wait(const struct bf_shards *shards, int max_ms);
 

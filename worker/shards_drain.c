@@ -24,6 +24,7 @@ static void fence(struct bf_shards *shards, uint32_t id)
     slot->phase = BF_SHARD_AWAY;
     slot->leaving = false;
     slot->reopen = false;
+    shards->any_leaving = true;
 }
 
 static int answer_revoke(struct bf_shards *shards, struct bf_err *err)
@@ -54,6 +55,17 @@ void bf_shards_begin_drain(struct bf_shards *shards, uint32_t id)
         return;
     slot->phase = BF_SHARD_DRAINING;
     slot->drain_until_ms = bf_mono_ms() + shards->config.drain_ms;
+    shards->any_leaving = true;
+}
+
+bool bf_shards_leaving(struct bf_shards *shards)
+{
+    bool was = shards->any_leaving;
+
+    shards->any_leaving = false;
+    for (uint32_t i = 0; was && i < shards->config.shards; i++)
+        shards->any_leaving |= shards->slots[i].phase == BF_SHARD_DRAINING;
+    return was;
 }
 
 /* Takes what is not in it yet, to be answered together. */

@@ -45,6 +45,7 @@ struct bf_shards {
     bool strayed; /* an unassign of ours may have answered one unseen */
     bool any_reopen;
     bool any_look;
+    bool any_leaving; /* see bf_shards_leaving() */
 };
 
 /* ---- shards.c ---- */

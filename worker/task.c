@@ -74,14 +74,14 @@ void bf_task_free(struct bf_task *task)
     free(task);
 }
 
-void bf_task_begin(struct bf_task *task)
+void bf_task_begin(struct bf_task *task, const unsigned char random[16])
 {
     struct bf_subject subject = {.workspace = task->job.workspace,
                                  .job = task->job.id,
                                  .generation = task->job.generation,
                                  .attempt = task->attempt};
 
-    bf_run_id(&subject, task->run_id);
+    bf_run_id_with(&subject, random, task->run_id);
     task->begun = true;
     bf_task_start_clock(task);
 }

@@ -72,8 +72,8 @@ struct bf_task *bf_task_new_gap(const char *topic, uint32_t shard, int64_t from,
                                 struct bf_err *err);
 void bf_task_free(struct bf_task *task);
 
-/* A new run id; the run begins now. */
-void bf_task_begin(struct bf_task *task);
+/* A new run id, of 16 random bytes; the run begins now. */
+void bf_task_begin(struct bf_task *task, const unsigned char random[16]);
 
 /*
  * Nobody knows whether the run under way ran: the next one begun is another

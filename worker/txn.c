@@ -297,11 +297,23 @@ static enum bf_txn_end txn_failed(struct bf_txn *txn,
     return end;
 }
 
+/* By its handle: by name, librdkafka looks for it under a lock. */
+static rd_kafka_vu_t topic_of(const struct bf_txn *txn, const char *topic)
+{
+    for (size_t i = 0; i < txn->config.ntopics; i++) {
+        if (txn->config.topics[i] == topic)
+            return (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_RKT,
+                                   .u.rkt = txn->handles[i]};
+    }
+    return (rd_kafka_vu_t){.vtype = RD_KAFKA_VTYPE_TOPIC, .u.cstr = topic};
+}
+
 static rd_kafka_resp_err_t produce_one(struct bf_txn *txn,
                                        struct bf_outgoing *out)
 {
     const struct bf_record *rec = out->rec;
     rd_kafka_headers_t *headers = rd_kafka_headers_new(rec->nheaders);
+    rd_kafka_error_t *error;
     rd_kafka_resp_err_t code;
 
     for (size_t i = 0; i < rec->nheaders; i++) {
@@ -311,15 +323,25 @@ static rd_kafka_resp_err_t produce_one(struct bf_txn *txn,
                                    h->value.ptr, (ssize_t)h->value.len);
         bf_assert(!code);
     }
-    /* No copy: the payload stays where it is until the batch is over. */
-    code = rd_kafka_producev(
-        txn->rk, RD_KAFKA_V_TOPIC(rec->topic),
-        RD_KAFKA_V_PARTITION(rec->partition), RD_KAFKA_V_MSGFLAGS(0),
-        RD_KAFKA_V_KEY((void *)(uintptr_t)rec->key.ptr, rec->key.len),
-        RD_KAFKA_V_VALUE((void *)(uintptr_t)rec->value.ptr, rec->value.len),
-        RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_OPAQUE(out), RD_KAFKA_V_END);
-    if (code)
-        rd_kafka_headers_destroy(headers);
+    rd_kafka_vu_t vus[] = {
+        topic_of(txn, rec->topic),
+        {.vtype = RD_KAFKA_VTYPE_PARTITION, .u.i32 = rec->partition},
+        /* No copy: the payload stays where it is until the batch is over. */
+        {.vtype = RD_KAFKA_VTYPE_MSGFLAGS, .u.i = 0},
+        {.vtype = RD_KAFKA_VTYPE_KEY,
+         .u.mem = {(void *)(uintptr_t)rec->key.ptr, rec->key.len}},
+        {.vtype = RD_KAFKA_VTYPE_VALUE,
+         .u.mem = {(void *)(uintptr_t)rec->value.ptr, rec->value.len}},
+        {.vtype = RD_KAFKA_VTYPE_HEADERS, .u.headers = headers},
+        {.vtype = RD_KAFKA_VTYPE_OPAQUE, .u.ptr = out},
+    };
+
+    error = rd_kafka_produceva(txn->rk, vus, bf_countof(vus));
+    if (!error)
+        return RD_KAFKA_RESP_ERR_NO_ERROR;
+    rd_kafka_headers_destroy(headers);
+    code = rd_kafka_error_code(error);
+    rd_kafka_error_destroy(error);
     return code;
 }
 
