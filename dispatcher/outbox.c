@@ -230,6 +230,12 @@ static void watch_queue(struct bf_outbox *outbox)
 
     rd_kafka_queue_io_event_enable(queue, outbox->fd, &one, sizeof(one));
     rd_kafka_queue_destroy(queue);
+    /*
+     * librdkafka tells when the queue stops being empty. What came before it
+     * was asked to, such as that no broker is there, it tells nobody, and
+     * nothing that follows either: look once.
+     */
+    bf_wake(outbox->fd);
 }
 
 /* Now, so that the first job does not wait for their leaders. */

@@ -1,4 +1,4 @@
-"""Several dispatchers side by side, and one whose disk is full."""
+"""Several dispatchers, and one whose disk or broker is in the way."""
 
 import resource
 import statistics
@@ -107,6 +107,34 @@ class ReplicaTest(unittest.TestCase):
         want = self.one.get("/v1/jobs", workspace="full", limit=1000).json()["jobs"]
         got = full.get("/v1/jobs", workspace="full", limit=1000).json()["jobs"]
         self.assertEqual([row["job"] for row in got], [row["job"] for row in want])
+
+
+class AwayTest(unittest.TestCase):
+    def test_r4_a_broker_that_comes_later_is_found(self) -> None:
+        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-away-")
+        self.addCleanup(temporary.cleanup)
+        folder = Path(temporary.name)
+        keys = Keys(folder / "keys")
+        procs = self.enterContext(Procs(folder / "logs"))
+        with Cluster() as cluster:
+            make_topics(cluster.bootstrap, SHARDS)
+            cluster.brokers[0].kill9()
+            dispatcher = Dispatcher(procs, cluster.bootstrap, keys, folder)
+            dispatcher.start(ready=False)
+            for answer in (
+                dispatcher.post(job("away")),
+                dispatcher.get("/v1/jobs", workspace="away"),
+                dispatcher.get("/readyz"),
+            ):
+                self.assertEqual(answer.status, 503, answer.body)
+            self.assertEqual(dispatcher.get("/healthz").status, 200)
+            cluster.brokers[0].restart()
+            dispatcher.wait_ready()
+            self.assertEqual(dispatcher.post(job("away", id="j")).status, 202)
+            told = dispatcher.get("/v1/jobs/j", workspace="away").json()
+            self.assertEqual(told["status"], "waiting")
+            assert dispatcher.proc is not None
+            self.assertEqual(dispatcher.proc.stop(), 0)
 
 
 if __name__ == "__main__":
