@@ -33,6 +33,19 @@ static void know_topics(struct bf_consumer *consumer, const char *const *topics,
     consumer->ntopics = ntopics;
 }
 
+/*
+ * librdkafka tells when a queue stops being empty. What lies in it before it is
+ * asked to tell, it tells nobody, and nothing that follows either: look once.
+ */
+static void watch_queue(const struct bf_consumer *consumer,
+                        rd_kafka_queue_t *queue)
+{
+    rd_kafka_queue_io_event_enable(queue, consumer->fd, &wake_up,
+                                   sizeof(wake_up));
+    if (write(consumer->fd, &wake_up, sizeof(wake_up)) < 0)
+        bf_assert(errno == EAGAIN); /* then it is readable already */
+}
+
 struct bf_consumer *bf_consumer_new(rd_kafka_conf_t *conf,
                                     const char *const *topics, size_t ntopics,
                                     struct bf_err *err)
@@ -61,8 +74,7 @@ struct bf_consumer *bf_consumer_new(rd_kafka_conf_t *conf,
     know_topics(consumer, topics, ntopics);
     rd_kafka_poll_set_consumer(consumer->rk);
     consumer->queue = rd_kafka_queue_get_consumer(consumer->rk);
-    rd_kafka_queue_io_event_enable(consumer->queue, consumer->fd, &wake_up,
-                                   sizeof(wake_up));
+    watch_queue(consumer, consumer->queue);
     return consumer;
 }
 
@@ -325,8 +337,7 @@ struct bf_feed *bf_feed_open(struct bf_consumer *consumer, const char *topic,
     }
     /* Stays so at the fetcher's start: an application's forward is kept. */
     rd_kafka_queue_forward(feed->queue, NULL);
-    rd_kafka_queue_io_event_enable(feed->queue, consumer->fd, &wake_up,
-                                   sizeof(wake_up));
+    watch_queue(consumer, feed->queue);
     return feed;
 }
 
