@@ -1,13 +1,19 @@
-/* blockfleet usage export: metering events that anybody can verify. */
+/*
+ * blockfleet usage: sums, from the dispatcher; usage export: metering events
+ * themselves, from Kafka, that anybody can verify.
+ */
 
 #include "dispatcher/cli/commands.h"
 
+#include "dispatcher/cli/client.h"
 #include "dispatcher/cli/export.h"
 #include "dispatcher/cli/logs.h"
 #include "dispatcher/cli/target.h"
 #include "schemas/err.h"
 
 #define MAX_LINE (8U << 20)
+#define USAGE_MS 60000
+#define TRIES 6
 
 struct exporting {
     struct bf_cli *cli;
@@ -62,4 +68,99 @@ enum bf_exit bf_cmd_usage_export(struct bf_cli *cli)
 
     bf_buf_release(&exporting.line);
     return status ? bf_cli_fail(cli, &err) : BF_EXIT_OK;
+}
+
+/* ---- sums -----------------------------------------------------------------*/
+
+static int usage_path(struct bf_cli *cli, struct bf_buf *path,
+                      struct bf_err *err)
+{
+    const struct bf_args *args = &cli->args;
+    const char *by = bf_args_get(args, "by");
+
+    if (bf_buf_adds(path, "/v1/usage", err) ||
+        bf_client_query(path, "workspace", bf_args_get(args, "workspace"),
+                        err) ||
+        bf_client_query(path, "group_by", by ? by : "workspace,day", err) ||
+        bf_client_query(path, "from", bf_args_get(args, "from"), err))
+        return -1;
+    return bf_client_query(path, "to", bf_args_get(args, "to"), err);
+}
+
+static json_t *ask(struct bf_cli *cli, struct bf_err *err)
+{
+    bf_autoclient struct bf_client *client = bf_cli_client(cli, err);
+    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
+    bf_autobuf struct bf_buf path = BF_BUF_INIT(4096);
+    struct bf_client_request request = {
+        .method = "GET", .timeout_ms = USAGE_MS, .tries = TRIES};
+    json_t *doc;
+
+    if (!client || usage_path(cli, &path, err))
+        return NULL;
+    request.path = path.data;
+    if (bf_client_send(client, &request, &reply, err))
+        return NULL;
+    doc = json_loadb(reply.body.data ? reply.body.data : "", reply.body.len, 0,
+                     NULL);
+    if (!json_is_array(json_object_get(doc, "groups"))) {
+        json_decref(doc);
+        bf_err_set(err, BF_ERR_REJECT, "refused",
+                   "the dispatcher's answer has no groups");
+        return NULL;
+    }
+    return doc;
+}
+
+/* A table is flat: what is billable stands beside the sums of all. */
+static void flatten(json_t *group)
+{
+    const json_t *billable = json_object_get(group, "billable");
+
+    json_object_set(group, "billable_runs", json_object_get(billable, "runs"));
+    json_object_set(group, "billable_seconds",
+                    json_object_get(billable, "duration_seconds"));
+}
+
+static int show_usage(struct bf_cli *cli, struct bf_err *err)
+{
+    static const struct bf_column columns[] = {
+        {"workspace", "WORKSPACE", false, 40},
+        {"block_type", "BLOCK", false, 40},
+        {"fingerprint", "FINGERPRINT", false, 0},
+        {"day", "DAY", false, 0},
+        {"hour", "HOUR", false, 0},
+        {"is_billable", "IS BILLABLE", false, 0},
+        {"runs", "RUNS", true, 0},
+        {"duration_seconds", "SECONDS", true, 0},
+        {"billable_runs", "BILLABLE RUNS", true, 0},
+        {"billable_seconds", "BILLABLE SECONDS", true, 0},
+        {"input_bytes", "BYTES IN", true, 0},
+        {"output_bytes", "BYTES OUT", true, 0},
+    };
+    json_auto_t *doc = ask(cli, err);
+    json_t *groups = json_object_get(doc, "groups");
+    json_t *group;
+    size_t i;
+
+    if (!doc)
+        return -1;
+    if (cli->json)
+        return bf_cli_record(cli, columns, 0, doc, err);
+    json_array_foreach(groups, i, group)
+    {
+        flatten(group);
+    }
+    if (bf_cli_rows(cli, columns, bf_countof(columns), groups, err))
+        return -1;
+    bf_cli_say(cli, "complete until %s",
+               json_string_value(json_object_get(doc, "complete_until")));
+    return 0;
+}
+
+enum bf_exit bf_cmd_usage(struct bf_cli *cli)
+{
+    struct bf_err err = {0};
+
+    return show_usage(cli, &err) ? bf_cli_fail(cli, &err) : BF_EXIT_OK;
 }

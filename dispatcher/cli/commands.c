@@ -155,6 +155,13 @@ static const struct bf_flag deadletter_show_flags[] = {
     {"raw", 0, false, NULL, "the bytes of its value instead"},
 };
 
+static const struct bf_flag usage_flags[] = {
+    {"workspace", 'w', false, "NAME", "of this workspace only"},
+    {"by", 0, false, "NAMES", "workspace, block, hour, day: by commas"},
+    {"from", 0, false, "TIME", "the first hour, RFC 3339"},
+    {"to", 0, false, "TIME", "the hour after the last one"},
+};
+
 static const struct bf_flag usage_export_flags[] = {
     SINCE,
     {"workspace", 'w', false, "NAME", "of this workspace only"},
@@ -421,6 +428,18 @@ static const struct bf_command commands[] = {
         .max_words = 2,
         .exits = UNREACHABLE | REFUSED,
         .run = bf_cmd_deadletter_show,
+    },
+    {
+        .name = "usage",
+        .summary = "show what was metered",
+        .help =
+            "Sums of the dispatcher, exact and with corrections; by workspace\n"
+            "and day unless --by names other things. Complete for runs that\n"
+            "ended before the time that it tells.\n"
+            "All workspaces are an operator's to see.",
+        .options = FLAGS(usage_flags),
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_usage,
     },
     {
         .name = "usage export",

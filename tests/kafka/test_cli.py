@@ -235,6 +235,21 @@ class CliTest(unittest.TestCase):
         table = self.blockfleet("jobs", "-w", "listed").splitlines()
         self.assertEqual(len(table), 8)
 
+    def test_usage_is_summed(self) -> None:
+        self.work()
+        lines = self.lines("summed", 5)
+        self.blockfleet("submit", "--ndjson", "-", "--wait", stdin=lines)
+        asked = ("usage", "-w", "summed", "--by", "block", "--json")
+
+        def groups() -> list[dict]:
+            return json.loads(self.blockfleet(*asked))["groups"]
+
+        wait_until(lambda: groups() and groups()[0]["runs"] == 5, 20, "five runs")
+        self.assertEqual(len(groups()), 1)
+        table = self.blockfleet("usage", "-w", "summed").splitlines()
+        self.assertRegex(table[0], r"WORKSPACE +DAY +RUNS")
+        self.assertRegex(table[1], r"summed +20\d\d-\d\d-\d\d.* +5 ")
+
     def test_time_is_up(self) -> None:
         """Nothing runs before its time, and `wait` does not wait for it."""
         later = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
