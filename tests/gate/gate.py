@@ -208,16 +208,19 @@ def other_debian(gate: Gate) -> None:
 
 
 def python_tests(gate: Gate, pattern: list[str]) -> None:
-    """The runner's with the Python that has what blocks import."""
+    """A process a file; the runner's with the Python that has what blocks
+    import."""
     cache = Path(os.environ.get("BLOCKFLEET_CACHE", ROOT / ".cache"))
     blocks = cache / "blocks-venv" / "bin" / "python"
-    for name, python, which in (
-        ("python", Path(sys.executable), "test_[!r]*.py"),
-        ("python runner", blocks, "test_runner*.py"),
-    ):
-        discover = [python, "-m", "unittest", "discover", "-v", *pattern]
-        where = ["-s", "tests/python", "-p", which]
-        gate.step(name, [*discover, *where], count=of_unittest)
+    pieces = []
+    for file in files("tests/python/test_*.py"):
+        runner = Path(file).name.startswith("test_runner")
+        python = blocks if runner else sys.executable
+        step = "python runner" if runner else "python"
+        log = f"python {Path(file).stem.removeprefix('test_')}"
+        argv = [python, "-m", "unittest", "-v", *pattern, file]
+        pieces.append(Piece(step, log, argv, {}, ROOT))
+    side_by_side(gate, pieces, CORES + 1, of_unittest, 15)
 
 
 def side_by_side(

@@ -238,7 +238,7 @@ class RecordsTest(Example):
             has_usage=True,
             result=b"1",
         )
-        return bfwire.usage_build(end, "main", self.fleet.place(job, "bf.usage"))
+        return bfwire.usage_build(end, "main", self.fleet.place(job, "usage"))
 
     def correct(self, row_id: str, *more: str, exits: int = 0) -> None:
         (key,) = self.fleet.keys.folder.glob("result.*.key")
