@@ -9,3 +9,11 @@ void bf_assert_failed(const char *expr, const char *file, int line,
             expr);
     abort();
 }
+
+void *bf_must(void *ptr)
+{
+    if (ptr)
+        return ptr;
+    fputs("out of memory\n", stderr);
+    _exit(1);
+}

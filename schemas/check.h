@@ -16,6 +16,12 @@ _Noreturn void bf_assert_failed(const char *expr, const char *file, int line,
 #define bf_assert(e)                                                           \
     ((e) ? (void)0 : bf_assert_failed(#e, __FILE__, __LINE__, __func__))
 
+/*
+ * For the few bytes without which nobody could be told of anything: NULL ends
+ * the process at once, as a kill would, with exit code 1 and a word on stderr.
+ */
+void *bf_must(void *ptr);
+
 /* Hand a pointer on: yields p and leaves p NULL, so a cleanup skips it. */
 #define bf_take(p)                                                             \
     __extension__({                                                            \

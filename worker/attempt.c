@@ -115,8 +115,8 @@ static int add_bases(struct bf_attempt *attempt, const struct bf_touched *t,
     return 0;
 }
 
-static void add_offset(struct bf_attempt *attempt, const struct bf_touched *t,
-                       size_t lane)
+static int add_offset(struct bf_attempt *attempt, const struct bf_touched *t,
+                      size_t lane, struct bf_err *err)
 {
     const struct bf_committer_config *config = attempt->config;
     struct bf_meta meta = {.txn_seq = t->seq};
@@ -130,9 +130,11 @@ static void add_offset(struct bf_attempt *attempt, const struct bf_touched *t,
         attempt->offsets, bf_topic_name(config->topics, lane_topics[lane]),
         (int32_t)t->shard);
     part->offset = meta.base;
-    part->metadata_size = strlen(text);
     part->metadata = strdup(text);
-    bf_assert(part->metadata);
+    if (!part->metadata)
+        return bf_err_oom(err);
+    part->metadata_size = strlen(text);
+    return 0;
 }
 
 /* One d entry for what the transaction ends in this shard. */
@@ -171,8 +173,8 @@ static int add_shards(struct bf_attempt *attempt, struct bf_err *err)
         for (size_t lane = 0; lane < BF_INPUT_LANES; lane++) {
             /* All of them with a b entry, so that none looks older than it. */
             t->moved[lane] = t->moved[lane] || t->writes_base;
-            if (t->moved[lane])
-                add_offset(attempt, t, lane);
+            if (t->moved[lane] && add_offset(attempt, t, lane, err))
+                return -1;
         }
         if ((t->writes_base && add_bases(attempt, t, err)) ||
             add_finished(attempt, t, err))

@@ -87,9 +87,8 @@ static void reply_item(struct bf_committer *c, struct bf_item *item,
 
 static void reply_fatal(struct bf_committer *c, const struct bf_err *err)
 {
-    struct bf_fatal *fatal = calloc(1, sizeof(*fatal));
+    struct bf_fatal *fatal = bf_must(calloc(1, sizeof(*fatal)));
 
-    bf_assert(fatal);
     fatal->msg.kind = BF_MSG_FATAL;
     snprintf(fatal->text, sizeof(fatal->text), "%s", err->msg);
     bf_mailbox_put(c->out, &fatal->msg);
@@ -100,10 +99,9 @@ static void reply_fatal(struct bf_committer *c, const struct bf_err *err)
 static void reply_bases(struct bf_committer *c,
                         const struct bf_attempt *attempt)
 {
-    struct bf_bases *bases = calloc(
-        1, sizeof(*bases) + attempt->ntouched * sizeof(bases->shards[0]));
+    struct bf_bases *bases = bf_must(calloc(
+        1, sizeof(*bases) + attempt->ntouched * sizeof(bases->shards[0])));
 
-    bf_assert(bases);
     bases->msg.kind = BF_MSG_BASES;
     bases->n = attempt->ntouched;
     for (size_t i = 0; i < bases->n; i++) {

@@ -119,9 +119,8 @@ static int serve_looks(struct bf_shards *shards, struct bf_err *err)
 
 static void send_group(struct bf_shards *shards)
 {
-    struct bf_group_msg *msg = calloc(1, sizeof(*msg));
+    struct bf_group_msg *msg = bf_must(calloc(1, sizeof(*msg)));
 
-    bf_assert(msg);
     msg->msg.kind = BF_MSG_GROUP;
     msg->group = bf_consumer_group(shards->config.consumer);
     bf_committer_put(shards->config.committer, &msg->msg);

@@ -9,9 +9,8 @@
 static void fence(struct bf_shards *shards, uint32_t id)
 {
     struct bf_shard_slot *slot = &shards->slots[id];
-    struct bf_fence *msg = calloc(1, sizeof(*msg));
+    struct bf_fence *msg = bf_must(calloc(1, sizeof(*msg)));
 
-    bf_assert(msg);
     msg->msg.kind = BF_MSG_FENCE;
     msg->shard = id;
     bf_committer_put(shards->config.committer, &msg->msg);
@@ -104,9 +103,8 @@ int bf_shards_revoked(struct bf_shards *shards, struct bf_consumer_event *event,
 
 static void send_base(struct bf_shards *shards, uint32_t id)
 {
-    struct bf_item *item = calloc(1, sizeof(*item));
+    struct bf_item *item = bf_must(calloc(1, sizeof(*item)));
 
-    bf_assert(item);
     item->msg.kind = BF_MSG_ITEM;
     item->shard = id;
     item->epoch = shards->slots[id].epoch;

@@ -76,9 +76,8 @@ static int assign_lanes(struct bf_shards *shards, struct bf_shard_slot *slot,
 static void tell_committer(struct bf_shards *shards, uint32_t id,
                            const struct bf_restored *restored)
 {
-    struct bf_open *open = calloc(1, sizeof(*open));
+    struct bf_open *open = bf_must(calloc(1, sizeof(*open)));
 
-    bf_assert(open);
     open->msg.kind = BF_MSG_OPEN;
     open->shard = id;
     open->epoch = shards->slots[id].epoch;

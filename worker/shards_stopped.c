@@ -15,9 +15,8 @@ void bf_shards_stop(struct bf_shards *shards, uint32_t id)
 
 static void look(struct bf_shards *shards, uint32_t id)
 {
-    struct bf_query *query = calloc(1, sizeof(*query));
+    struct bf_query *query = bf_must(calloc(1, sizeof(*query)));
 
-    bf_assert(query);
     query->msg.kind = BF_MSG_QUERY;
     query->shard = id;
     query->epoch = shards->slots[id].epoch;

@@ -443,10 +443,9 @@ static int serve_committer(struct bf_worker *w, struct bf_err *err)
 
 static void stop_committer(struct bf_worker *w)
 {
-    struct bf_msg *msg = calloc(1, sizeof(*msg));
+    struct bf_msg *msg = bf_must(calloc(1, sizeof(*msg)));
     struct bf_err ignored = {0};
 
-    bf_assert(msg);
     msg->kind = BF_MSG_STOP;
     bf_committer_put(w->committer, msg);
     while (!w->committer_over) {

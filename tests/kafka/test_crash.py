@@ -9,6 +9,7 @@ import itertools
 import random
 import signal
 import threading
+import time
 import unittest
 from collections import Counter
 from collections.abc import Callable
@@ -288,14 +289,21 @@ class PointTest(CrashCase):
         self.assertEqual(len(self.killed), len(points))
 
     def feed_until_dead(self, victims: list[Proc], feed: Callable[[], None]) -> None:
-        """A little at a time, so that there is always something to commit."""
+        """A little at a time, so that there is always something to commit. A
+        job that ended as `unknown` may never run: more comes after a second
+        without a run, too."""
         names = ", ".join(victim.name for victim in victims)
+        seen, since = 0, time.monotonic()
 
         def dead() -> bool:
+            nonlocal seen, since
             if not any(victim.alive() for victim in victims):
                 return True
-            if self.runs() >= len(self.fleet.produced):
+            if self.runs() > seen:
+                seen, since = self.runs(), time.monotonic()
+            if seen >= len(self.fleet.produced) or time.monotonic() > since + 1:
                 feed()
+                since = time.monotonic()
             return False
 
         wait_until(dead, 60, f"death of {names}")

@@ -669,6 +669,11 @@ class DocumentTest(Front):
         self.send("/v1/batches", 400, {"batch": "/"}, workspace="doc")
         seal = "/v1/batches/{batch}/seal sealed"
         self.send(seal, 200, {"count": 1}, workspace="doc")
+        # The replica reads its own seal from Kafka, as every other one does.
+        batch = "/v1/batches/sealed?workspace=doc"
+        wait_until(
+            lambda: self.dispatcher.get(batch).json().get("sealed_at"), 20, "the seal"
+        )
         self.send(seal, 409, {"count": 2}, workspace="doc")
         post = self.dispatcher.post
         self.check("post /v1/jobs", 400, post(b"{"))
