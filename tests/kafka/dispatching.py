@@ -5,7 +5,9 @@ import http.client
 import json
 import os
 import sys
+import tempfile
 import time
+import unittest
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,13 +17,14 @@ from urllib.parse import urlencode
 from confluent_kafka import Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from harness import Proc, Procs, wait_until
+from harness import Cluster, Proc, Procs, wait_until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
 import bfwire  # noqa: E402
 
 BIN = Path(os.environ.get("BF_BIN_DIR", Path(__file__).parents[2] / "build/crash/bin"))
 QUICK = {"reconnect.backoff.max.ms": "500"}
+SHARDS = 4
 TOPICS = {
     "bf.jobs": {"max.message.bytes": "16777216"},
     "bf.jobs.batch": {"max.message.bytes": "16777216"},
@@ -332,4 +335,31 @@ class FakeWorker:
         place = ("bf.state", source.partition)
         self.write(
             [bfwire.entry_build(entry, self.seq, "main", place, now_ms)], "state"
+        )
+
+
+class DispatcherCase(unittest.TestCase):
+    """A broker with topics, keys and a folder for a class, and dispatchers of
+    its tests."""
+
+    cluster: Cluster
+    keys: Keys
+    folder: Path
+    procs: Procs
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        folder = tempfile.TemporaryDirectory(prefix="blockfleet-dispatcher-")
+        cls.folder = Path(cls.enterClassContext(folder))
+        cls.keys = Keys(cls.folder / "keys")
+        cls.cluster = cls.enterClassContext(Cluster())
+        make_topics(cls.cluster.bootstrap, SHARDS)
+        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
+
+    @classmethod
+    def new_dispatcher(cls, name: str = "dispatcher", **options: str) -> Dispatcher:
+        """Not started. In options, __ stands for a dot."""
+        named = {key.replace("__", "."): value for key, value in options.items()}
+        return Dispatcher(
+            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder, named, name
         )

@@ -1,47 +1,29 @@
 """Batches: opened, added to, sealed, counted; the same on every replica."""
 
 import json
-import tempfile
 import time
 import unittest
-from pathlib import Path
 from typing import Any
 
 from dispatching import (
+    SHARDS,
     Answer,
     Dispatcher,
+    DispatcherCase,
     FakeWorker,
-    Keys,
     bfwire,
     job,
-    make_topics,
     read_all,
 )
-from harness import Cluster, Procs, wait_until
-
-SHARDS = 4
+from harness import wait_until
 
 
-class BatchTest(unittest.TestCase):
-    cluster: Cluster
-    keys: Keys
-    folder: Path
-
+class BatchTest(DispatcherCase):
     @classmethod
     def setUpClass(cls) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-batches-")
-        cls.addClassCleanup(temporary.cleanup)
-        cls.folder = Path(temporary.name)
-        cls.keys = Keys(cls.folder / "keys")
-        cls.cluster = cls.enterClassContext(Cluster())
-        make_topics(cls.cluster.bootstrap, SHARDS)
-        procs = cls.enterClassContext(Procs(cls.folder / "logs"))
-        cls.one, cls.other = (
-            Dispatcher(
-                procs, cls.cluster.bootstrap, cls.keys, cls.folder, name=name
-            ).start()
-            for name in ("one", "other")
-        )
+        super().setUpClass()
+        names = ("one", "other")
+        cls.one, cls.other = (cls.new_dispatcher(name).start() for name in names)
         cls.worker = FakeWorker(cls.cluster.bootstrap, cls.keys, SHARDS)
 
     def say(self, path: str, workspace: str, **members: Any) -> Answer:

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import dispatching
 from dispatching import (
+    SHARDS,
     Answer,
     Dispatcher,
+    DispatcherCase,
     Keys,
     Log,
     bfwire,
@@ -21,8 +23,6 @@ from dispatching import (
     read_all,
 )
 from harness import Cluster, Procs, wait_until
-
-SHARDS = 4
 
 HOSTILE = [
     b"{}",
@@ -34,27 +34,16 @@ HOSTILE = [
 ]
 
 
-class DispatcherTest(unittest.TestCase):
+class DispatcherTest(DispatcherCase):
     """One broker and one folder for all; each test has its own workspaces."""
 
-    cluster: Cluster
-    keys: Keys
-    folder: Path
     logs: dict[str, Log]
 
     @classmethod
     def setUpClass(cls) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-dispatcher-")
-        cls.addClassCleanup(temporary.cleanup)
-        cls.folder = Path(temporary.name)
+        super().setUpClass()
         cls.logs = {}
-        cls.keys = Keys(cls.folder / "keys")
-        cls.cluster = cls.enterClassContext(Cluster())
-        make_topics(cls.cluster.bootstrap, SHARDS)
-        procs = cls.enterClassContext(Procs(cls.folder / "logs"))
-        cls.dispatcher = Dispatcher(
-            procs, cls.cluster.bootstrap, cls.keys, cls.folder
-        ).start()
+        cls.dispatcher = cls.new_dispatcher().start()
 
     def records(self, workspace: str, topic: str = "bf.jobs") -> list[bfwire.Record]:
         log = self.logs.setdefault(topic, Log(self.cluster.bootstrap, topic, SHARDS))

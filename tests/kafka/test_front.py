@@ -10,7 +10,6 @@ import re
 import socket
 import ssl
 import subprocess
-import tempfile
 import time
 import unittest
 import warnings
@@ -25,47 +24,23 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from dispatching import (
     BIN,
+    SHARDS,
     Answer,
     Dispatcher,
+    DispatcherCase,
     FakeWorker,
-    Keys,
     bfwire,
     job,
-    make_topics,
     read_all,
 )
-from harness import Cluster, Procs, wait_until
+from harness import wait_until
 from jsonschema import Draft202012Validator, FormatChecker
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-SHARDS = 4
 
-
-class Front(unittest.TestCase):
+class Front(DispatcherCase):
     """One broker and one folder for a class; each test has its own workspaces."""
-
-    cluster: Cluster
-    keys: Keys
-    folder: Path
-    procs: Procs
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-front-")
-        cls.addClassCleanup(temporary.cleanup)
-        cls.folder = Path(temporary.name)
-        cls.keys = Keys(cls.folder / "keys")
-        cls.cluster = cls.enterClassContext(Cluster())
-        make_topics(cls.cluster.bootstrap, SHARDS)
-        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
-
-    @classmethod
-    def dispatcher_with(cls, name: str, **options: str) -> Dispatcher:
-        named = {key.replace("__", "."): value for key, value in options.items()}
-        return Dispatcher(
-            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder, named, name
-        )
 
     @classmethod
     def cli(cls, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
@@ -115,7 +90,7 @@ class KeysTest(Front):
         cls.one = cls.new_key("one")
         cls.two = cls.new_key("two", "three")
         cls.all = cls.new_key()
-        cls.dispatcher = cls.dispatcher_with(
+        cls.dispatcher = cls.new_dispatcher(
             "keys", dispatcher__anonymous="false"
         ).start()
 
@@ -229,7 +204,7 @@ class KeysTest(Front):
         self.assertEqual(open_to_all.returncode, 7, open_to_all.stderr)
 
     def test_keys_let_it_listen_to_the_world(self) -> None:
-        world = self.dispatcher_with(
+        world = self.new_dispatcher(
             "world", dispatcher__anonymous="false", dispatcher__listen="0.0.0.0:0"
         ).start(ready=False)
         assert world.proc is not None
@@ -269,7 +244,7 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 class DoorTest(Front):
     def test_tls(self) -> None:
         cert, key = make_certificate(self.folder)
-        dispatcher = self.dispatcher_with(
+        dispatcher = self.new_dispatcher(
             "tls", dispatcher__tls_cert=str(cert), dispatcher__tls_key=str(key)
         ).start(ready=False)
         host, port = dispatcher.address.rsplit(":", 1)
@@ -330,7 +305,7 @@ class DoorTest(Front):
             ),
         ]
         for options, words in cases:
-            dispatcher = self.dispatcher_with("no-tls", **options)
+            dispatcher = self.new_dispatcher("no-tls", **options)
             with self.assertRaises((AssertionError, TimeoutError)):
                 dispatcher.start(ready=False)
             assert dispatcher.proc is not None
@@ -338,7 +313,7 @@ class DoorTest(Front):
             self.assertIn(words, dispatcher.proc.log_text())
 
     def test_a_workspace_submits_no_faster_than_it_may(self) -> None:
-        dispatcher = self.dispatcher_with(
+        dispatcher = self.new_dispatcher(
             "rate", dispatcher__workspace_jobs_per_s="20"
         ).start()
         answers = [dispatcher.post(job("fast")) for _ in range(60)]
@@ -357,7 +332,7 @@ class DoorTest(Front):
         self.assertGreater(took, 1.8)
 
     def test_who_stalls_stops_nobody(self) -> None:
-        dispatcher = self.dispatcher_with(
+        dispatcher = self.new_dispatcher(
             "stalled",
             dispatcher__header_timeout="4s",
             dispatcher__connections_per_ip="600",
@@ -407,7 +382,7 @@ class DoorTest(Front):
         self.assertEqual(dispatcher.get("/healthz").status, 200)
 
     def test_metrics(self) -> None:
-        dispatcher = self.dispatcher_with(
+        dispatcher = self.new_dispatcher(
             "metrics", **{"librdkafka__statistics.interval.ms": "200"}
         ).start()
         for number in range(7):
@@ -494,7 +469,7 @@ class DoorTest(Front):
             self.assertEqual(counts, sorted(counts))
 
     def test_one_address_has_so_many_connections(self) -> None:
-        dispatcher = self.dispatcher_with(
+        dispatcher = self.new_dispatcher(
             "narrow", dispatcher__connections_per_ip="16"
         ).start(ready=False)
         host, port = dispatcher.address.rsplit(":", 1)
@@ -514,7 +489,7 @@ class DoorTest(Front):
 
     def test_what_the_library_answers_itself(self) -> None:
         """As LIMITS.md says: a status, but no problem+json."""
-        dispatcher = self.dispatcher_with("raw").start(ready=False)
+        dispatcher = self.new_dispatcher("raw").start(ready=False)
         host, port = dispatcher.address.rsplit(":", 1)
 
         def ask(head: bytes) -> tuple[int, bytes]:
@@ -550,7 +525,7 @@ class DocumentTest(Front):
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
-        cls.dispatcher = cls.dispatcher_with(
+        cls.dispatcher = cls.new_dispatcher(
             "document", dispatcher__inputs_bytes="64k"
         ).start()
         served = cls.dispatcher.get("/openapi.yaml")

@@ -10,34 +10,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dispatching import Dispatcher, FakeWorker, Keys, job, make_topics, read_all
+from dispatching import (
+    SHARDS,
+    Dispatcher,
+    DispatcherCase,
+    FakeWorker,
+    Keys,
+    job,
+    make_topics,
+    read_all,
+)
 from harness import Cluster, Procs, wait_until
 
-SHARDS = 4
 
-
-class ReplicaTest(unittest.TestCase):
-    cluster: Cluster
-    keys: Keys
-    folder: Path
-
+class ReplicaTest(DispatcherCase):
     @classmethod
     def setUpClass(cls) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-replicas-")
-        cls.addClassCleanup(temporary.cleanup)
-        cls.folder = Path(temporary.name)
-        cls.keys = Keys(cls.folder / "keys")
-        cls.cluster = cls.enterClassContext(Cluster())
-        make_topics(cls.cluster.bootstrap, SHARDS)
-        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
-        cls.one, cls.other = (cls.replica(name).start() for name in ("one", "other"))
+        super().setUpClass()
+        names = ("one", "other")
+        cls.one, cls.other = (cls.new_dispatcher(name).start() for name in names)
         cls.worker = FakeWorker(cls.cluster.bootstrap, cls.keys, SHARDS)
-
-    @classmethod
-    def replica(cls, name: str) -> Dispatcher:
-        return Dispatcher(
-            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder, name=name
-        )
 
     def end(self, workspace: str, name: str) -> None:
         jobs = read_all(self.cluster.bootstrap, "bf.jobs", SHARDS)
@@ -72,7 +64,7 @@ class ReplicaTest(unittest.TestCase):
         self.assertLess(statistics.median(ended), 1, ended)
 
     def test_a_full_disk_stops_reads_and_not_posts(self) -> None:
-        full = self.replica("full").start()
+        full = self.new_dispatcher("full").start()
         self.addCleanup(lambda: full.proc and full.proc.stop())
         self.assertEqual(full.post(job("full", id="before")).status, 202)
         self.assertEqual(full.get("/v1/jobs/before", workspace="full").status, 200)

@@ -12,11 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer, TopicPartition
-from dispatching import QUICK, Dispatcher, Keys, bfwire, job, make_topics, read_all
+from dispatching import (
+    QUICK,
+    SHARDS,
+    Dispatcher,
+    DispatcherCase,
+    bfwire,
+    job,
+    read_all,
+)
 from fleet import Fleet
-from harness import Cluster, Proc, Procs, wait_until
+from harness import Cluster, Proc, wait_until
 
-SHARDS = 4
 FULL = bool(os.environ.get("BF_FULL"))
 NDJSON = {"Content-Type": "application/x-ndjson"}
 
@@ -68,27 +75,10 @@ def upload(
         connection.close()
 
 
-class UploadCase(unittest.TestCase):
-    cluster: Cluster
-    keys: Keys
-    folder: Path
-    procs: Procs
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-upload-")
-        cls.addClassCleanup(temporary.cleanup)
-        cls.folder = Path(temporary.name)
-        cls.keys = Keys(cls.folder / "keys")
-        cls.cluster = cls.enterClassContext(Cluster())
-        make_topics(cls.cluster.bootstrap, SHARDS)
-        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
-
+class UploadCase(DispatcherCase):
     def dispatcher(self, name: str, **options: str) -> Dispatcher:
-        dotted = {f"dispatcher.{key}": value for key, value in options.items()}
-        found = Dispatcher(
-            self.procs, self.cluster.bootstrap, self.keys, self.folder, dotted, name
-        ).start()
+        named = {f"dispatcher__{key}": value for key, value in options.items()}
+        found = self.new_dispatcher(name, **named).start()
         self.addCleanup(lambda: found.proc and found.proc.stop())
         return found
 
@@ -177,14 +167,8 @@ class UploadTest(UploadCase):
         self.assertEqual(dispatcher.post(job("small")).status, 202)
 
     def test_answers_that_cannot_be_kept_are_not_lost(self) -> None:
-        dispatcher = Dispatcher(
-            self.procs,
-            self.cluster.bootstrap,
-            self.keys,
-            self.folder,
-            {"run_dir": str(self.folder / "nowhere")},
-            "full",
-        ).start()
+        nowhere = str(self.folder / "nowhere")
+        dispatcher = self.new_dispatcher("full", run_dir=nowhere).start()
         before = end_of(self.cluster.bootstrap, "bf.jobs", SHARDS)
         told = list(upload(dispatcher, (job("full") + b"\n") * 20_000))
         self.assertEqual([line["line"] for line in told], list(range(len(told))))

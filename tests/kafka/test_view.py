@@ -1,26 +1,23 @@
 """What the dispatcher tells of jobs: the view, rebuilt from Kafka at any time."""
 
 import contextlib
-import tempfile
 import threading
 import time
 import unittest
-from pathlib import Path
 from typing import Any
 
 from dispatching import (
+    SHARDS,
     Answer,
     Dispatcher,
+    DispatcherCase,
     FakeWorker,
-    Keys,
     bfwire,
     job,
-    make_topics,
     read_all,
 )
-from harness import Cluster, Procs, wait_until
+from harness import wait_until
 
-SHARDS = 4
 HOSTILE = b'{"a":NaN,"a":"\\u0000","n":9223372036854775808, "x":"\xf0\x9f\x8e\xac"}'
 
 
@@ -29,23 +26,11 @@ def without_time(found: Any) -> Any:
     return {name: value for name, value in found.items() if name != "as_of"}
 
 
-class ViewTest(unittest.TestCase):
-    cluster: Cluster
-    keys: Keys
-    folder: Path
-
+class ViewTest(DispatcherCase):
     @classmethod
     def setUpClass(cls) -> None:
-        temporary = tempfile.TemporaryDirectory(prefix="blockfleet-view-")
-        cls.addClassCleanup(temporary.cleanup)
-        cls.folder = Path(temporary.name)
-        cls.keys = Keys(cls.folder / "keys")
-        cls.cluster = cls.enterClassContext(Cluster())
-        make_topics(cls.cluster.bootstrap, SHARDS)
-        cls.procs = cls.enterClassContext(Procs(cls.folder / "logs"))
-        cls.dispatcher = Dispatcher(
-            cls.procs, cls.cluster.bootstrap, cls.keys, cls.folder
-        ).start()
+        super().setUpClass()
+        cls.dispatcher = cls.new_dispatcher().start()
         cls.worker = FakeWorker(cls.cluster.bootstrap, cls.keys, SHARDS)
 
     def sources(self, workspace: str) -> dict[str, bfwire.Record]:
