@@ -218,8 +218,8 @@ def python_tests(gate: Gate, pattern: list[str]) -> None:
         python = blocks if runner else sys.executable
         step = "python runner" if runner else "python"
         log = f"python {Path(file).stem.removeprefix('test_')}"
-        argv = [python, "-m", "unittest", "-v", *pattern, file]
-        pieces.append(Piece(step, log, argv, {}, ROOT))
+        argv = [python, "-m", "unittest", "-v", *pattern, Path(file).stem]
+        pieces.append(Piece(step, log, argv, {}, ROOT / "tests" / "python"))
     side_by_side(gate, pieces, CORES + 1, of_unittest, 15)
 
 
