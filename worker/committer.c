@@ -532,11 +532,32 @@ static void drop_stale(struct bf_committer *c, struct queue *q)
     }
 }
 
+/*
+ * Nobody waits for the answers. Asked on, they would hold us up, and the next
+ * owner's transactions could look like a dead writer's.
+ */
+static void drop_queries(struct bf_committer *c, uint32_t shard)
+{
+    struct bf_query **at = &c->queries;
+
+    while (*at) {
+        struct bf_query *query = *at;
+
+        if (query->shard != shard) {
+            at = (struct bf_query **)&query->msg.next;
+            continue;
+        }
+        *at = (struct bf_query *)query->msg.next;
+        free(query);
+    }
+}
+
 static void fence_shard(struct bf_committer *c, uint32_t shard)
 {
     c->shards[shard].open = false;
     drop_stale(c, &c->pending);
     drop_stale(c, &c->suspects);
+    drop_queries(c, shard);
 }
 
 static void new_group(struct bf_committer *c,

@@ -480,6 +480,10 @@ int bf_runs_answered(struct bf_runs *runs, struct bf_item *item,
 {
     struct bf_task *task = (struct bf_task *)item;
 
+    if (runs->closing) {
+        drop(runs, task);
+        return 0;
+    }
     switch (item->end) {
     case BF_ITEM_REFUSED:
         return make_smaller(runs, task, err);
@@ -573,6 +577,7 @@ void bf_runs_kill_all(struct bf_runs *runs)
 {
     struct bf_task *next;
 
+    runs->closing = true;
     for (struct bf_task *task = runs->tasks; task; task = next) {
         next = task->next;
         if (task->phase == BF_TASK_WAITING || task->phase == BF_TASK_RUNNING)

@@ -56,7 +56,10 @@ int bf_runs_wait(const struct bf_runs *runs, int max_ms);
  */
 void bf_runs_let_go(struct bf_runs *runs);
 
-/* Kill and drop everything that is not with the committer. */
+/*
+ * For good: kill and drop everything that is not with the committer, and the
+ * rest when it comes back.
+ */
 void bf_runs_kill_all(struct bf_runs *runs);
 
 struct bf_runs_count {

@@ -22,6 +22,7 @@ struct bf_runs {
     void *claims;   /* tsearch tree of the tasks whose ids must not repeat */
     size_t running; /* STARTING and RUNNING */
     size_t ending;
+    bool closing; /* nothing is begun any more, or handed to the committer */
     int64_t crowded_until_ms;
     size_t count;
     struct bf_budget budget;
