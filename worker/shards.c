@@ -163,12 +163,13 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
             return -1;
     }
     shards->strayed = false;
-    if (bf_shards_serve_restores(shards, err))
-        return -1;
+    /* First those that unassign, as soon after the poll as can be. */
     if (shards->any_look && !shards->revoking && serve_looks(shards, err))
         return -1;
+    if (bf_shards_serve_drains(shards, err))
+        return -1;
     bf_shards_serve_stopped(shards);
-    return bf_shards_serve_drains(shards, err);
+    return bf_shards_serve_restores(shards, err);
 }
 
 int bf_shards_wait(const struct bf_shards *shards, int max_ms)

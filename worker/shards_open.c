@@ -134,6 +134,9 @@ static int restore(struct bf_shards *shards, uint32_t id, struct bf_err *err)
 
     if (!bf_state_reader_read(&slot->reader) || slot->leaving)
         return 0;
+    /* An assign would make librdkafka forget it before we see the REVOKE. */
+    if (bf_consumer_is_lost(shards->config.consumer))
+        return 0;
     bf_crash_point("before_restore");
     if (bf_state_reader_restore(&slot->reader, &restored, &why) == 0)
         return open_shard(shards, id, &restored, err);
