@@ -96,9 +96,10 @@ static int finish(const struct bf_ending *ending, struct bf_task *task,
         end->started_at_ms = task->started_at_ms;
         end->has_usage = true;
         end->billable = end->delivery == BF_DELIVERY_RAN;
-        if (task->job.execution == BF_AT_MOST_ONCE)
-            bf_task_entry(task, true);
     }
+    if (task->has_started ||
+        (task->begun && task->job.execution == BF_AT_MOST_ONCE))
+        bf_task_entry(task, true);
     if (task->nlost > 0 && end->delivery == BF_DELIVERY_DID_NOT_RUN)
         end->delivery = BF_DELIVERY_UNKNOWN;
     if (task->block) {

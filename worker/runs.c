@@ -275,17 +275,9 @@ static int take_turn(struct bf_runs *runs, struct bf_task *task,
 
 static int begin(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
 {
-    const struct bf_started *started =
-        bf_shards_started(runs->config.shards, task->item.shard,
-                          task->item.lane, task->source.offset);
     int64_t wait = task->job.not_before_ms - bf_now_ms();
     int turn;
 
-    if (started)
-        return bf_runs_ended(
-            runs, task,
-            bf_ending_unknown(&runs->config.ending, task, started,
-                              runs->config.backend->name, err));
     if (task->job.order_key.ptr) {
         turn = take_turn(runs, task, err);
         if (turn <= 0)
@@ -295,6 +287,46 @@ static int begin(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
         return start(runs, task, err);
     bf_runs_set_phase(runs, task, BF_TASK_WAITING);
     return bf_timers_set(&runs->timers, &task->timer, bf_mono_ms() + wait, err);
+}
+
+/*
+ * The run of this job that an earlier owner committed to begin: of this record,
+ * or of one that is a copy of it and may not have been read yet.
+ */
+static const struct bf_started *started_before(const struct bf_runs *runs,
+                                               struct bf_task *task)
+{
+    const struct bf_shards *shards = runs->config.shards;
+    const struct bf_started *here = bf_shards_started(
+        shards, task->item.shard, task->item.lane, task->source.offset);
+    unsigned char id[BF_FINISHED_ID_SIZE];
+
+    if (!here && task->job.id_origin == BF_ID_SERVER)
+        return NULL;
+    task->has_started = here;
+    bf_finished_id(task->job.workspace, task->job.id, task->job.generation, id);
+    if (here && memcmp(id, here->id, sizeof(id)) == 0)
+        return here;
+    /* The topic was made anew: that job stood in the old one. */
+    if (here)
+        bf_log_warn("started_another", bf_kv_int("shard", task->item.shard),
+                    bf_kv_int("offset", task->source.offset));
+    return task->job.id_origin == BF_ID_SERVER
+               ? NULL
+               : bf_shards_started_of(shards, task->item.shard, id);
+}
+
+static int end_unknown(struct bf_runs *runs, struct bf_task *task,
+                       const struct bf_started *started, struct bf_err *err)
+{
+    struct bf_err ignored = {0};
+
+    /* Its row says what ran, as far as we can tell. */
+    if (!task->block)
+        task->block = bf_blocks_get(runs->blocks, task->job.block, &ignored);
+    return bf_runs_ended(runs, task,
+                         bf_ending_unknown(&runs->config.ending, task, started,
+                                           runs->config.backend->name, err));
 }
 
 /*
@@ -329,6 +361,8 @@ static int finish_copy(struct bf_runs *runs, struct bf_task *task)
                 bf_kv_int("shard", task->item.shard),
                 bf_kv_int("offset", task->source.offset));
     bf_task_complete(task);
+    if (task->has_started)
+        bf_task_entry(task, true);
     submit(runs, task, BF_TASK_ENDING);
     return 0;
 }
@@ -359,6 +393,7 @@ static int admit(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
                                    .blocks = runs->blocks,
                                    .shards = runs->config.nshards,
                                    .now_ms = bf_now_ms()};
+    const struct bf_started *started = NULL;
     struct bf_err why = {0};
     enum bf_admission admission;
 
@@ -369,9 +404,14 @@ static int admit(struct bf_runs *runs, struct bf_task *task, struct bf_err *err)
         *err = why; /* no memory: it says nothing about the record */
         return -1;
     }
-    if (admission != BF_ADMIT_UNTRUSTED && admission != BF_ADMIT_NOBODY &&
-        is_copy(runs, task))
-        return finish_copy(runs, task);
+    if (admission != BF_ADMIT_UNTRUSTED && admission != BF_ADMIT_NOBODY) {
+        started = started_before(runs, task);
+        if (is_copy(runs, task))
+            return finish_copy(runs, task);
+    }
+    /* Whatever we think of it now: it may have run. */
+    if (started)
+        return end_unknown(runs, task, started, err);
     switch (admission) {
     case BF_ADMIT_RUN:
         return begin(runs, task, err);

@@ -99,7 +99,8 @@ static int apply_run(struct bf_shard *shard, const struct bf_entry *entry,
     shard->live += !node->ended;
     if (node->ended)
         return 0;
-    node->started.generation = entry->r.generation;
+    bf_finished_id(entry->workspace, entry->job, entry->r.generation,
+                   node->started.id);
     node->started.attempt = entry->r.attempt;
     snprintf(node->started.run_id, sizeof(node->started.run_id), "%.*s",
              BF_SLICE_ARG(entry->r.run_id));
@@ -141,13 +142,59 @@ const struct bf_resume_base *bf_shard_base(const struct bf_shard *shard,
     return &shard->bases[lane];
 }
 
-const struct bf_started *bf_shard_started(const struct bf_shard *shard,
-                                          enum bf_lane lane, int64_t offset)
+static struct node *find(const struct bf_shard *shard, enum bf_lane lane,
+                         int64_t offset)
 {
     struct node key = {.started = {.lane = lane, .offset = offset}};
     struct node **at = tfind(&key, &shard->runs, compare);
 
-    return at && !(*at)->ended ? &(*at)->started : NULL;
+    return at && !(*at)->ended ? *at : NULL;
+}
+
+const struct bf_started *bf_shard_started(const struct bf_shard *shard,
+                                          enum bf_lane lane, int64_t offset)
+{
+    const struct node *node = find(shard, lane, offset);
+
+    return node ? &node->started : NULL;
+}
+
+void bf_shard_run_ended(struct bf_shard *shard, enum bf_lane lane,
+                        int64_t offset)
+{
+    struct node *node = find(shard, lane, offset);
+
+    if (!node)
+        return;
+    node->ended = true;
+    shard->live--;
+}
+
+struct search {
+    const unsigned char *id;
+    const struct bf_started *found;
+};
+
+static void look_at(const void *at, VISIT order, void *arg)
+{
+    const struct node *node = *(struct node *const *)at;
+    struct search *search = arg;
+
+    if ((order == preorder || order == leaf) && !node->ended &&
+        memcmp(node->started.id, search->id, BF_FINISHED_ID_SIZE) == 0)
+        search->found = &node->started;
+}
+
+/* Some there are after a worker's death only, until what it left has ended. */
+const struct bf_started *
+bf_shard_started_of(const struct bf_shard *shard,
+                    const unsigned char id[BF_FINISHED_ID_SIZE])
+{
+    struct search search = {.id = id};
+
+    if (shard->live > 0)
+        twalk_r(shard->runs, look_at, &search);
+    return search.found;
 }
 
 size_t bf_shard_count(const struct bf_shard *shard)

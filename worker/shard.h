@@ -16,7 +16,7 @@ struct bf_shard;
 struct bf_started {
     enum bf_lane lane;
     int64_t offset;
-    uint32_t generation;
+    unsigned char id[BF_FINISHED_ID_SIZE]; /* of which job: bf_finished_id() */
     uint32_t attempt;
     char run_id[BF_HEX128_SIZE]; /* empty when the entry names none */
 };
@@ -41,6 +41,17 @@ const struct bf_resume_base *bf_shard_base(const struct bf_shard *shard,
 /* The started run of a job record, or NULL. */
 const struct bf_started *bf_shard_started(const struct bf_shard *shard,
                                           enum bf_lane lane, int64_t offset);
+
+/* Its end is committed. No error when there is none. */
+void bf_shard_run_ended(struct bf_shard *shard, enum bf_lane lane,
+                        int64_t offset);
+
+/* A started run of this job, wherever its record stands, or NULL. */
+const struct bf_started *
+bf_shard_started_of(const struct bf_shard *shard,
+                    const unsigned char id[BF_FINISHED_ID_SIZE]);
+
+/* Runs that are started. */
 size_t bf_shard_count(const struct bf_shard *shard);
 
 /* Borrowed; what is committed later is put into it by the caller. */

@@ -257,6 +257,13 @@ bool bf_shards_finished(const struct bf_shards *shards, uint32_t shard,
     return bf_finished_has(bf_shard_finished(shards->slots[shard].state), id);
 }
 
+const struct bf_started *
+bf_shards_started_of(const struct bf_shards *shards, uint32_t shard,
+                     const unsigned char id[BF_FINISHED_ID_SIZE])
+{
+    return bf_shard_started_of(shards->slots[shard].state, id);
+}
+
 static int fold_answered(struct bf_shard_slot *slot, struct bf_item *item,
                          struct bf_err *err)
 {
@@ -282,6 +289,9 @@ int bf_shards_answered(struct bf_shards *shards, struct bf_item *item,
                                  item->finished_id, bf_now_ms(), err);
         if (rc == 0 && bf_item_finishes(item))
             fold_finished(shards, item->shard);
+        if (item->end == BF_ITEM_COMMITTED && item->has_entry &&
+            item->entry.tombstone)
+            bf_shard_run_ended(slot->state, item->lane, item->entry.offset);
     }
     if (!item->of_shard)
         return rc;

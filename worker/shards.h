@@ -59,7 +59,10 @@ bool bf_shards_owns(const struct bf_shards *shards, uint32_t shard,
 /* Is it being drained, so that nothing new may start? */
 bool bf_shards_draining(const struct bf_shards *shards, uint32_t shard);
 
-/* The run that an earlier owner committed to begin at this offset, or NULL. */
+/*
+ * The run that an earlier owner committed to begin at this offset, or NULL. It
+ * may be another job's, of a log that was there before this one.
+ */
 const struct bf_started *bf_shards_started(const struct bf_shards *shards,
                                            uint32_t shard, enum bf_lane lane,
                                            int64_t offset);
@@ -67,6 +70,11 @@ const struct bf_started *bf_shards_started(const struct bf_shards *shards,
 /* Has the shard ended a job with this id? */
 bool bf_shards_finished(const struct bf_shards *shards, uint32_t shard,
                         const unsigned char id[BF_FINISHED_ID_SIZE]);
+
+/* The same of this job, wherever its record stands, or NULL. */
+const struct bf_started *
+bf_shards_started_of(const struct bf_shards *shards, uint32_t shard,
+                     const unsigned char id[BF_FINISHED_ID_SIZE]);
 
 /*
  * An item that the committer answered: remembers the id that it finished, and

@@ -45,6 +45,7 @@ struct bf_task {
     bool unanswered;    /* the dead letter is all: there is no result */
     bool trusted;       /* an unanswered one whose signature is good */
     bool claims;        /* its id, against copies: in the runs' tree */
+    bool has_started;   /* a started entry at its place: its end ends that */
     struct bf_job job;
     struct bf_block *block; /* NULL: not to be run */
     struct bf_run_input input;

@@ -418,6 +418,99 @@ class StoppedTest(FaultCase):
         self.assertEqual(self.reader.problems, [])
 
 
+class StartedTest(FaultCase):
+    """A run that an earlier owner committed to begin, and did not end."""
+
+    shards = 5
+    once = {"execution": "at_most_once"}
+
+    def started(self, job: bfwire.Job, shard: int, n: int) -> str:
+        """The first record of that shard is this job's; the run id."""
+        run_id = f"{n:032x}"
+        entry = bfwire.RunEntry(
+            "jobs",
+            0,
+            "started",
+            job.workspace,
+            job.id,
+            job.generation,
+            1,
+            0,
+            job.expires_at_ms,
+            job.id_origin,
+            run_id=run_id,
+        )
+        place = ("bf.state", shard)
+        rec = bfwire.entry_build(entry, 1, "main", place, now_ms())
+        self.fleet.produce("state", [rec])
+        return run_id
+
+    def left(self, worker: Proc) -> dict[int, int]:
+        """Entries of started runs that each shard opened with."""
+        wait_until(
+            lambda: len(lines(worker, "shard_open")) >= self.shards, 20, "shards"
+        )
+        return {line["shard"]: line["started"] for line in lines(worker, "shard_open")}
+
+    def test_what_may_have_run_is_unknown(self) -> None:
+        """Also when it has expired by now. What stood at the same place of a
+        topic that was made anew says nothing of the job that stands there."""
+        self.fleet.init_topics()
+        early = {"accepted_at_ms": now_ms() - 9_000, "expires_at_ms": now_ms() - 1_000}
+        unknown = [
+            self.job_on(0, "running", **self.once),
+            self.job_on(1, "expired", **self.once, **early),
+        ]
+        other = [
+            self.job_on(2, "another", **self.once),
+            self.job_on(3, "least"),
+            self.job_on(4, "older", **self.once, generation=1),
+        ]
+        runs = {self.started(job, n, n + 1): job for n, job in enumerate(unknown)}
+        for n, job in enumerate(other, len(unknown)):
+            old = "older" if job.id == "older" else f"old-{n}"
+            self.started(self.fleet.job(job.workspace, old, **self.once), n, n + 1)
+        self.fleet.submit(unknown + other)
+        reader = self.read()
+        worker = self.fleet.worker("worker")
+        self.assertEqual(self.left(worker), dict.fromkeys(range(self.shards), 1))
+        reader.wait(lambda: len(reader.results) == self.shards, 20, "results")
+        reader.wait(lambda: len(reader.usage()) == self.shards, 5, "rows")
+        self.stop(worker)
+        for run_id, job in runs.items():
+            result = reader.only((job.workspace, job.id, 0))
+            self.assertEqual((result.outcome, result.delivery), ("unknown", "unknown"))
+            row = reader.usage()[run_id]
+            self.assertEqual((row["job"], row["billable"]), (job.id, False))
+        for job in other:
+            result = reader.only((job.workspace, job.id, job.generation))
+            self.assertEqual((result.outcome, result.value), ("succeeded", job.inputs))
+        self.assertEqual(reader.problems, [])
+        self.all_have_ended()
+
+    def test_a_copy_of_it_does_not_run(self) -> None:
+        """In the other lane, and read first: it answers for the run."""
+        self.fleet.init_topics()
+        job = self.job_on(0, "twice", **self.once, id_origin="client")
+        self.started(job, 0, 1)
+        self.fleet.submit([job], "jobs.batch")
+        reader = self.read()
+        worker = self.fleet.worker("worker")
+        self.wait_results([job])
+        self.fleet.submit([job])
+        self.wait_complete()
+        self.stop(worker)
+        result = reader.only((job.workspace, job.id, 0))
+        self.assertEqual((result.outcome, result.run_id), ("unknown", f"{1:032x}"))
+        self.assertEqual(len(lines(worker, "duplicate")), 1)
+        self.all_have_ended()
+
+    def all_have_ended(self) -> None:
+        again = self.fleet.worker("again")
+        self.assertEqual(self.left(again), dict.fromkeys(range(self.shards), 0))
+        self.stop(again)
+
+
 # ---- (e), (f) what the broker forgets ------------------------------------------
 
 

@@ -389,6 +389,25 @@ static void test_unknown(void **state)
     bf_task_free(f.task);
 }
 
+/* The entry at its place goes, though it has written none itself. */
+static void test_ends_what_was_started(void **state)
+{
+    struct bf_run_end end = {.outcome = BF_OUTCOME_SUCCEEDED,
+                             .delivery = BF_DELIVERY_RAN};
+    struct fixture f;
+
+    (void)state;
+    for (int has = 0; has < 2; has++) {
+        fixture_init(&f);
+        fixture_begin(&f);
+        f.task->has_started = has;
+        assert_int_equal(bf_ending_run(&f.ending, f.task, &end, NULL), 0);
+        assert_int_equal(f.task->item.has_entry, has);
+        assert_int_equal(f.task->item.entry.tombstone, has);
+        bf_task_free(f.task);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +420,7 @@ int main(void)
         cmocka_unit_test(test_nothing_ran),
         cmocka_unit_test(test_an_attempt_was_lost),
         cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_ends_what_was_started),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -85,6 +85,53 @@ static void random_changelogs_agree_with_the_model(void **unused)
     }
 }
 
+static void a_run_is_one_of_a_job(void **unused)
+{
+    struct bf_err err = {0};
+    bf_autoshard struct bf_shard *shard = bf_shard_new(&err);
+    struct bf_entry entry = run_entry(BF_LANE_JOBS, 7, 3, false);
+    const struct bf_started *started;
+    unsigned char id[BF_FINISHED_ID_SIZE];
+
+    (void)unused;
+    entry.workspace = BF_SLICE_LIT("acme");
+    entry.job = BF_SLICE_LIT("j-1");
+    entry.r.generation = 2;
+    assert_int_equal(bf_shard_apply(shard, &entry, &err), 0);
+    started = bf_shard_started(shard, BF_LANE_JOBS, 7);
+    assert_non_null(started);
+    bf_finished_id(entry.workspace, entry.job, 2, id);
+    assert_memory_equal(started->id, id, sizeof(id));
+    bf_finished_id(entry.workspace, entry.job, 1, id);
+    assert_memory_not_equal(started->id, id, sizeof(id));
+}
+
+static void a_run_is_found_by_its_job(void **unused)
+{
+    struct bf_err err = {0};
+    bf_autoshard struct bf_shard *shard = bf_shard_new(&err);
+    unsigned char id[BF_FINISHED_ID_SIZE];
+
+    (void)unused;
+    for (int64_t o = 0; o < 9; o++) {
+        struct bf_entry entry = run_entry(BF_LANE_JOBS, o, 3, false);
+
+        entry.workspace = BF_SLICE_LIT("acme");
+        entry.job = o == 4 ? BF_SLICE_LIT("j-1") : BF_SLICE_LIT("j-2");
+        assert_int_equal(bf_shard_apply(shard, &entry, &err), 0);
+    }
+    bf_finished_id(BF_SLICE_LIT("acme"), BF_SLICE_LIT("j-1"), 0, id);
+    assert_ptr_equal(bf_shard_started_of(shard, id),
+                     bf_shard_started(shard, BF_LANE_JOBS, 4));
+    bf_shard_run_ended(shard, BF_LANE_BATCH, 4);
+    assert_int_equal(bf_shard_count(shard), 9);
+    assert_non_null(bf_shard_started_of(shard, id));
+    bf_shard_run_ended(shard, BF_LANE_JOBS, 4);
+    assert_int_equal(bf_shard_count(shard), 8);
+    assert_null(bf_shard_started(shard, BF_LANE_JOBS, 4));
+    assert_null(bf_shard_started_of(shard, id));
+}
+
 static void bases_do_not_go_back(void **unused)
 {
     static const unsigned char map[BF_MAP_BYTES] = {2};
@@ -115,6 +162,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_changelogs_agree_with_the_model),
+        cmocka_unit_test(a_run_is_one_of_a_job),
+        cmocka_unit_test(a_run_is_found_by_its_job),
         cmocka_unit_test(bases_do_not_go_back),
     };
 
