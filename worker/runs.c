@@ -599,6 +599,29 @@ static bool must_go(const struct bf_runs *runs, const struct bf_task *task)
            !bf_shards_owns(shards, item->shard, item->epoch);
 }
 
+/*
+ * Its started entry is committed, and it has certainly not run: without the
+ * entry whoever comes next may begin it.
+ */
+static bool is_to_give_back(const struct bf_runs *runs,
+                            const struct bf_task *task)
+{
+    return task->begun && task->job.execution == BF_AT_MOST_ONCE &&
+           bf_shards_owns(runs->config.shards, task->item.shard,
+                          task->item.epoch);
+}
+
+static void let_go(struct bf_runs *runs, struct bf_task *task)
+{
+    if (!is_to_give_back(runs, task)) {
+        drop(runs, task);
+        return;
+    }
+    bf_timers_cancel(&runs->timers, &task->timer);
+    bf_task_entry(task, true);
+    submit(runs, task, BF_TASK_ENDING);
+}
+
 void bf_runs_let_go(struct bf_runs *runs)
 {
     struct bf_task *next;
@@ -609,7 +632,7 @@ void bf_runs_let_go(struct bf_runs *runs)
     for (struct bf_task *task = runs->tasks; task; task = next) {
         next = task->next;
         if (must_go(runs, task))
-            drop(runs, task);
+            let_go(runs, task);
     }
 }
 

@@ -233,6 +233,20 @@ class HttpTest(HttpCase):
         self.assertEqual((end.outcome, end.subject.attempt), ("succeeded", 1))
         self.judge(killed=self.started()[:1])
 
+    def test_a_worker_that_leaves_gives_back_what_did_not_run(self) -> None:
+        """The next one begins it: nobody has to say that it is unknown."""
+        busy = self.server.rule("status", status=429, retry_after=60, count=1)
+        first = self.fleet.started(self.worker("first"))
+        job = self.fleet.job("ws", "job", execution="at_most_once")
+        self.fleet.submit([job])
+        wait_until(lambda: busy.hits == 1, 20, "the refusal")
+        self.assertEqual(first.stop(20), 0)
+        self.fleet.started(self.worker("second"))
+        end, _ = self.ends(1)["job"]
+        self.assertEqual((end.outcome, end.subject.attempt), ("succeeded", 1))
+        self.judge()
+        self.assertEqual(self.metered(), {"job": [RAN]})
+
     def test_tries_again_no_more_than_fit_at_once(self) -> None:
         self.server.rule("status", status=429, retry_after=1, count=40)
         self.server.rule("delay", seconds=0.25)
