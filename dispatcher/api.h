@@ -27,10 +27,12 @@ struct bf_api_conf {
     uint32_t default_timeout_ms;
     uint32_t spread;
     size_t max_inputs_bytes;
+    size_t max_inflight_bytes; /* the outbox's, and that of answers */
     size_t max_block_bytes;
     uint64_t max_upload_bytes;  /* of one NDJSON body */
     uint64_t max_answers_bytes; /* of the answers to its lines */
     const char *run_dir;        /* where answers are kept */
+    int64_t transaction_ms;     /* how long one of a worker may be open */
 };
 
 struct bf_api *bf_api_new(const struct bf_api_conf *conf, struct bf_err *err);

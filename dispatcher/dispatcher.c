@@ -27,6 +27,11 @@
  */
 #define FEED_QUEUE_BYTES (128U << 20)
 #define READERS 2
+/*
+ * A broker looks every 10 s (transaction.abort.timed.out.transaction.cleanup.
+ * interval.ms) for transactions whose time is over; and some to spare.
+ */
+#define ABORT_LATE_MS 15000
 
 struct bf_dispatcher {
     const struct bf_settings *settings;
@@ -190,10 +195,13 @@ static int open_api(struct bf_dispatcher *d, struct bf_err *err)
         .default_timeout_ms = (uint32_t)settings->worker.default_timeout_ms,
         .spread = (uint32_t)settings->topics.spread,
         .max_inputs_bytes = settings->dispatcher.inputs_bytes,
+        .max_inflight_bytes = settings->dispatcher.inflight_bytes,
         .max_block_bytes = settings->dispatcher.block_bytes,
         .max_upload_bytes = settings->dispatcher.max_upload_bytes,
         .max_answers_bytes = settings->dispatcher.max_answers_bytes,
         .run_dir = settings->run_dir,
+        .transaction_ms =
+            settings->worker.transaction_timeout_ms + ABORT_LATE_MS,
     };
 
     d->api = bf_api_new(&conf, err);

@@ -74,3 +74,9 @@ int bf_lines_last(struct bf_lines *lines, struct bf_line *ret)
     yield_part(lines, ret);
     return 1;
 }
+
+void bf_lines_trim(struct bf_lines *lines)
+{
+    if (lines->part.len == 0)
+        bf_buf_release(&lines->part);
+}

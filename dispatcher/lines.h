@@ -36,4 +36,7 @@ int bf_lines_next(struct bf_lines *lines, struct bf_slice *chunk,
 /* After the last chunk: 1 when a line without LF is left, else 0. */
 int bf_lines_last(struct bf_lines *lines, struct bf_line *ret);
 
+/* Between two calls: the memory that no line needs now. Ends what is lent. */
+void bf_lines_trim(struct bf_lines *lines);
+
 #endif

@@ -376,6 +376,11 @@ bool bf_outbox_has_room(const struct bf_outbox *outbox, size_t bytes)
                              outbox->conf.max_inflight_bytes;
 }
 
+bool bf_outbox_is_idle(const struct bf_outbox *outbox)
+{
+    return outbox->inflight == 0 && outbox->npending == 0;
+}
+
 void bf_outbox_hold(struct bf_outbox *outbox, size_t was, size_t is)
 {
     outbox->inflight_bytes = outbox->inflight_bytes - was + is;

@@ -108,6 +108,9 @@ void bf_outbox_serve(struct bf_outbox *outbox);
 /* Is there room for a job of about that size? */
 bool bf_outbox_has_room(const struct bf_outbox *outbox, size_t bytes);
 
+/* No job is on its way: room comes from bodies alone. */
+bool bf_outbox_is_idle(const struct bf_outbox *outbox);
+
 /* Bodies that are still arriving count as well: was and is, in bytes. */
 void bf_outbox_hold(struct bf_outbox *outbox, size_t was, size_t is);
 

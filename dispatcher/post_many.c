@@ -249,11 +249,44 @@ static bool may_go_on(const struct bf_upload *upload)
            bf_answers_room(upload->answers) != BF_ANSWERS_WAIT;
 }
 
+/* The rest of it will be read away: nobody else waits for its memory. */
+static void refuse_rest(struct bf_upload *upload)
+{
+    stop_reading(upload, BF_PROBLEM_BUSY,
+                 "dispatcher.inflight_bytes are on their way");
+    bf_lines_release(&upload->lines);
+    bf_post_hold(&upload->post, 0);
+    unstall(upload);
+    bf_request_resume(upload->post.req);
+}
+
+/*
+ * Lines that have begun hold memory, too. When it is they alone that fill it,
+ * every upload would wait for the others for ever: the longest has to go.
+ */
+static void break_deadlock(struct bf_api *api)
+{
+    struct bf_upload *longest = NULL;
+    size_t held = 0;
+
+    if (!api->stalled || bf_outbox_has_room(api->conf.outbox, 0) ||
+        !bf_outbox_is_idle(api->conf.outbox))
+        return;
+    for (struct bf_upload *one = api->stalled; one; one = one->next_stalled) {
+        held += one->post.held_bytes;
+        if (!longest || one->post.held_bytes > longest->post.held_bytes)
+            longest = one;
+    }
+    if (held >= api->conf.max_inflight_bytes / 2)
+        refuse_rest(longest);
+}
+
 int bf_post_resume(struct bf_api *api)
 {
     int64_t now = bf_mono_ms(), soonest = INT64_MAX;
     struct bf_upload *next;
 
+    break_deadlock(api);
     for (struct bf_upload *upload = api->stalled; upload; upload = next) {
         next = upload->next_stalled;
         if (!may_go_on(upload)) {
@@ -315,6 +348,7 @@ static size_t on_body(struct bf_handler *handler, struct bf_slice piece)
         stop_reading(upload, BF_PROBLEM_TOO_LARGE,
                      "the body is over dispatcher.max_upload");
     take_lines(upload, &piece);
+    bf_lines_trim(&upload->lines);
     bf_post_hold(&upload->post, upload->lines.part.cap);
     taken = upload->full ? all : all - piece.len;
     upload->body_bytes += taken;

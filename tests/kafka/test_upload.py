@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import socket
 import tempfile
 import threading
 import unittest
@@ -165,6 +166,32 @@ class UploadTest(UploadCase):
         answer = dispatcher.post(job("small", b'{"a":"' + b"x" * 70000 + b'"}'))
         self.assertEqual(answer.status, 413)
         self.assertEqual(dispatcher.post(job("small")).status, 202)
+
+    def test_lines_that_have_begun_do_not_lock_everybody_out(self) -> None:
+        dispatcher = self.dispatcher("halves", inflight_bytes="1M")
+        host, port = dispatcher.address.rsplit(":", 1)
+        head = (
+            "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 999999\r\n"
+            "Content-Type: application/x-ndjson\r\n\r\n"
+        )
+        with contextlib.ExitStack() as stack:
+            for _ in range(3):
+                one = stack.enter_context(socket.create_connection((host, int(port))))
+                one.sendall(head.encode())
+                # All that it takes: halves of lines soon fill its memory.
+                one.settimeout(1)
+                with contextlib.suppress(TimeoutError):
+                    one.sendall(b'{"inputs": "' + b"x" * 700_000)
+            wait_until(
+                lambda: dispatcher.post(job("halves")).status == 202, 20, "room again"
+            )
+        # A line that is larger than all there is gets an answer, too.
+        large = job("halves", b'"' + b"x" * (3 << 20) + b'"')
+        lines = [job("halves"), large, job("halves")]
+        told = list(upload(dispatcher, b"\n".join(lines)))
+        self.assertEqual([line["status"] for line in told], [202, 429])
+        self.assertIn("first_line=1", told[1]["detail"])
+        self.assertIn("dispatcher.inflight_bytes", told[1]["detail"])
 
     def test_answers_that_cannot_be_kept_are_not_lost(self) -> None:
         nowhere = str(self.folder / "nowhere")

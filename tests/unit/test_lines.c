@@ -70,10 +70,31 @@ static void chunk_borders_do_not_matter(void **unused)
     }
 }
 
+static void memory_of_a_line_goes_with_it(void **unused)
+{
+    struct bf_lines lines;
+    struct bf_slice chunk = S("12345"), rest = S("67\n");
+    struct bf_line line;
+
+    (void)unused;
+    bf_lines_init(&lines, 100);
+    assert_int_equal(bf_lines_next(&lines, &chunk, &line, NULL), 0);
+    bf_lines_trim(&lines); /* it is still needed */
+    assert_true(lines.part.cap > 0);
+    assert_int_equal(bf_lines_next(&lines, &rest, &line, NULL), 1);
+    assert_slice(line.text, "1234567");
+    bf_lines_trim(&lines);
+    assert_int_equal(lines.part.cap, 0);
+    chunk = S("1\n");
+    assert_int_equal(bf_lines_next(&lines, &chunk, &line, NULL), 1);
+    assert_slice(line.text, "1");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(chunk_borders_do_not_matter),
+        cmocka_unit_test(memory_of_a_line_goes_with_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
