@@ -30,6 +30,7 @@ struct bf_exchange {
     size_t naccepted;
     uint64_t accepted; /* tickets given */
     uint64_t applied;
+    uint64_t turn;
     int waiters;
     struct keys ended;
     struct bf_closed closed;
@@ -174,6 +175,29 @@ void bf_exchange_wait(struct bf_exchange *exchange, uint64_t ticket,
     leave(exchange);
 }
 
+uint64_t bf_exchange_turn(struct bf_exchange *exchange)
+{
+    uint64_t turn;
+
+    enter(exchange);
+    turn = exchange->turn;
+    leave(exchange);
+    return turn;
+}
+
+void bf_exchange_wait_turn(struct bf_exchange *exchange, uint64_t turn,
+                           int timeout_ms)
+{
+    struct timespec at = deadline_in(timeout_ms);
+    int rc = 0;
+
+    enter(exchange);
+    while (exchange->turn == turn && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&exchange->applied_more, &exchange->lock,
+                                    &at);
+    leave(exchange);
+}
+
 struct bf_accepted *bf_exchange_take(struct bf_exchange *exchange,
                                      uint64_t *ret_ticket)
 {
@@ -193,6 +217,7 @@ void bf_exchange_applied(struct bf_exchange *exchange, uint64_t ticket)
 {
     enter(exchange);
     exchange->applied = ticket;
+    exchange->turn++;
     pthread_cond_broadcast(&exchange->applied_more);
     leave(exchange);
 }

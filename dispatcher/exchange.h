@@ -44,6 +44,13 @@ uint64_t bf_exchange_ticket(struct bf_exchange *exchange);
 void bf_exchange_wait(struct bf_exchange *exchange, uint64_t ticket,
                       int timeout_ms);
 
+/* How often the view was written; may have been written, after a failure. */
+uint64_t bf_exchange_turn(struct bf_exchange *exchange);
+
+/* Blocks until it is another number than turn, up to timeout_ms. */
+void bf_exchange_wait_turn(struct bf_exchange *exchange, uint64_t turn,
+                           int timeout_ms);
+
 /* ---- batches --------------------------------------------------------------*/
 
 /*

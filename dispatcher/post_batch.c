@@ -1,7 +1,8 @@
 /*
  * POST /v1/batches and /v1/batches/{batch}/seal. The view says what is known
  * of the batch, so that saying the same again is no error; then a control
- * record tells every replica.
+ * record tells every replica. The first of its kind in the log counts, whoever
+ * wrote it: the view is asked again once it has read ours.
  */
 
 #include "config/clock.h"
@@ -24,7 +25,10 @@ struct order {
     struct bf_request *req; /* NULL: gone */
     struct bf_buf body;
     bool seals;
-    bool busy; /* on a thread, or on its way to Kafka */
+    bool busy;   /* on a thread, or on its way to Kafka */
+    bool stored; /* the control record is in Kafka, here: */
+    int32_t partition;
+    int64_t offset;
     char workspace[BF_MAX_ID + 1];
     char batch[BF_MAX_ID + 1];
     char id[BF_UUID_SIZE];
@@ -206,6 +210,8 @@ static void answer(struct order *order, unsigned status)
     bf_request_refuse(order->req, &problem);
 }
 
+static void ask(struct order *order);
+
 /* Its report; on the loop. */
 static void on_report(void *arg, struct bf_shipment *taken)
 {
@@ -219,7 +225,10 @@ static void on_report(void *arg, struct bf_shipment *taken)
         return;
     }
     if (shipment->status == BF_ACK_STORED) {
-        answer(order, order->seals ? 200 : 201);
+        order->stored = true;
+        order->partition = shipment->partition;
+        order->offset = shipment->offset;
+        ask(order);
         return;
     }
     bf_problem_set(&problem, BF_PROBLEM_UNAVAILABLE, NULL,
@@ -255,6 +264,13 @@ static int judge_seal(const struct order *order, struct bf_problem *problem)
     return 0;
 }
 
+/* It was our record that opened the batch. */
+static bool is_ours(const struct order *order)
+{
+    return order->stored && order->facts.opened &&
+           order->facts.opened_at_ms == order->control.at_ms;
+}
+
 static int judge_open(struct order *order, struct bf_problem *problem)
 {
     const struct bf_batch *facts = &order->facts;
@@ -264,7 +280,7 @@ static int judge_open(struct order *order, struct bf_problem *problem)
 
     if (!facts->opened && !facts->sealed)
         return 0;
-    if (!facts->opened || facts->sealed)
+    if (!facts->opened || (facts->sealed && !is_ours(order)))
         return bf_problem_set(problem, BF_PROBLEM_BATCH, NULL,
                               "the batch is sealed");
     if (facts->max_failure_ppm != rate)
@@ -275,6 +291,32 @@ static int judge_open(struct order *order, struct bf_problem *problem)
     return 1;
 }
 
+/* Until the view has read what we wrote. 1; 0: not in time; -1. */
+static int wait_for_ours(struct order *order, struct bf_reader_db *reader)
+{
+    struct bf_exchange *exchange = order->api->conf.exchange;
+    int64_t until = bf_mono_ms() + OWN_WRITES_MS, left;
+
+    for (;;) {
+        uint64_t turn = bf_exchange_turn(exchange);
+        int rc = bf_reader_has_control(reader, order->partition, order->offset,
+                                       &order->problem);
+
+        left = until - bf_mono_ms();
+        if (rc != 0 || left <= 0)
+            return rc;
+        bf_exchange_wait_turn(exchange, turn, (int)left);
+    }
+}
+
+/* What was stored is there for good; only what became of it is not known. */
+static int not_confirmed(struct order *order)
+{
+    return bf_problem_set(&order->problem, BF_PROBLEM_NOT_CONFIRMED, NULL,
+                          "stored, but another may have come first; sending "
+                          "it again tells");
+}
+
 static void run(struct bf_task *task, void *context)
 {
     struct order *order = order_of(task);
@@ -283,6 +325,10 @@ static void run(struct bf_task *task, void *context)
     if (!reader) {
         order->found = bf_problem_set(&order->problem, BF_PROBLEM_UNAVAILABLE,
                                       NULL, "the view cannot be opened");
+        return;
+    }
+    if (order->stored && wait_for_ours(order, reader) <= 0) {
+        order->found = not_confirmed(order);
         return;
     }
     bf_exchange_wait(order->api->conf.exchange, order->ticket, OWN_WRITES_MS);
@@ -322,12 +368,22 @@ static void on_done(struct bf_task *task)
     if (known >= 0)
         known = order->seals ? judge_seal(order, &order->problem)
                              : judge_open(order, &order->problem);
+    if (known == 0 && order->stored)
+        known = not_confirmed(order);
     if (known < 0)
         bf_request_refuse(order->req, &order->problem);
     else if (known > 0)
-        answer(order, 200);
+        answer(order, !order->seals && is_ours(order) ? 201 : 200);
     else
         ship(order);
+}
+
+static void ask(struct order *order)
+{
+    order->ticket = bf_exchange_ticket(order->api->conf.exchange);
+    order->busy = true;
+    order->task = (struct bf_task){.run = run, .done = on_done};
+    bf_pool_add(order->api->conf.reads, &order->task);
 }
 
 /* ---- the request ----------------------------------------------------------*/
@@ -359,10 +415,7 @@ static void on_end(struct bf_handler *handler)
         bf_request_refuse(order->req, &problem);
         return;
     }
-    order->ticket = bf_exchange_ticket(order->api->conf.exchange);
-    order->busy = true;
-    order->task = (struct bf_task){.run = run, .done = on_done};
-    bf_pool_add(order->api->conf.reads, &order->task);
+    ask(order);
 }
 
 static void on_gone(struct bf_handler *handler)

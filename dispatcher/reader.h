@@ -42,6 +42,10 @@ int bf_reader_batch_facts(struct bf_reader_db *reader, const char *workspace,
                           const char *batch, struct bf_batch *ret,
                           struct bf_problem *problem);
 
+/* Has the view read this record of bf.control? 1; 0; -1. */
+int bf_reader_has_control(struct bf_reader_db *reader, int32_t partition,
+                          int64_t offset, struct bf_problem *problem);
+
 /* What sums of metering are split by. */
 enum bf_usage_by {
     BF_BY_WORKSPACE = 1,
@@ -58,6 +62,7 @@ struct bf_usage_question {
     const char *workspace;  /* "": all */
     int64_t from_ms, to_ms; /* [from, to), full hours */
     unsigned by;            /* of bf_usage_by; 0: one sum */
+    int64_t transaction_ms; /* how long a transaction may be open */
 };
 #define BF_USAGE_GROUPS 10000 /* more in one answer are refused */
 int bf_reader_usage(struct bf_reader_db *reader,

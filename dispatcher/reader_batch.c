@@ -20,6 +20,29 @@ int bf_reader_batch_facts(struct bf_reader_db *reader, const char *workspace,
     return rc < 0 ? bf_reader_failed(problem, &err) : rc;
 }
 
+int bf_reader_has_control(struct bf_reader_db *reader, int32_t partition,
+                          int64_t offset, struct bf_problem *problem)
+{
+    sqlite3_stmt *stmt =
+        bf_reader_stmt(reader, BF_READER_POSITION,
+                       "SELECT 1 FROM positions WHERE topic = ?1"
+                       " AND partition = ?2 AND next > ?3",
+                       problem);
+    struct bf_err err;
+    int rc;
+
+    if (!stmt)
+        return -1;
+    bf_sql_int(stmt, 1, BF_TOPIC_CONTROL);
+    bf_sql_int(stmt, 2, partition);
+    bf_sql_int(stmt, 3, offset);
+    rc = bf_sql_step(stmt, &err);
+    if (rc < 0)
+        return bf_reader_failed(problem, &err);
+    sqlite3_reset(stmt);
+    return rc;
+}
+
 static void put_time(struct bf_json_out *json, const char *name, bool known,
                      int64_t ms)
 {

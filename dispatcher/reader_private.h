@@ -17,6 +17,7 @@ enum bf_reader_stmt {
     BF_READER_JOBS,
     BF_READER_BATCH_JOBS,
     BF_READER_BATCH,
+    BF_READER_POSITION,
     BF_READER_STMTS,
 };
 

@@ -3,6 +3,7 @@
 import json
 import time
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from dispatching import (
@@ -80,6 +81,9 @@ class BatchTest(DispatcherCase):
         self.add("life", "b", range(4))
         self.assertEqual(self.seal("life", "b", 3).status, 409)  # it has four
         self.assertEqual(self.seal("life", "b", 5).status, 200)
+        # What was answered is so, and can be seen, at once.
+        self.assertEqual(self.seal("life", "b", 6).status, 409)
+        self.assertEqual(self.told("life", "b")["state"], "sealed")
         self.wait_state("life", "b", "sealed")
         self.assertEqual(self.seal("life", "b", 5).status, 200)
         self.assertEqual(self.seal("life", "b", 6).status, 409)
@@ -149,6 +153,29 @@ class BatchTest(DispatcherCase):
         self.assertEqual({**self.told("plain", "b", self.other), "as_of": None}, want)
         answer = self.other.post(job("plain", id="m", batch="b", batch_index=9))
         self.assertEqual(answer.status, 409)
+
+    def test_of_two_who_seal_or_open_at_once_one_is_told_so(self) -> None:
+        def order(by: Dispatcher, path: str, members: dict[str, Any]) -> Answer:
+            body = json.dumps(members).encode()
+            return by.request("POST", f"{path}?workspace=race", body)
+
+        def both(path: str, *bodies: dict[str, Any]) -> list[Answer]:
+            with ThreadPoolExecutor(2) as pool:
+                replicas = (self.one, self.other)
+                return list(pool.map(order, replicas, (path, path), bodies))
+
+        for n in range(8):
+            name = f"b{n}"
+            opens = [{"batch": name, "max_failure_rate": r} for r in (0.25, 0.5)]
+            opened = both("/v1/batches", *opens)
+            self.assertEqual(sorted(a.status for a in opened), [201, 409], opened)
+            rate = next(a for a in opened if a.status == 201).json()
+            sealed = both(f"/v1/batches/{name}/seal", {"count": 5}, {"count": 6})
+            self.assertEqual(sorted(a.status for a in sealed), [200, 409], sealed)
+            count = next(a for a in sealed if a.status == 200).json()["count"]
+            told = self.wait_state("race", name, "sealed")
+            self.assertEqual(told["count"], count)
+            self.assertEqual(told["max_failure_rate"], rate["max_failure_rate"])
 
     def test_what_is_wrong_is_refused(self) -> None:
         cases: list[tuple[str, dict[str, Any], str | None]] = [
