@@ -26,6 +26,7 @@ struct bf_trust {
     struct bf_keyring *ring;
     struct identity judged; /* the content that was read, or refused */
     struct identity seen;   /* at the last look */
+    bool unread;            /* the ring is not what judged says */
     int64_t next_ms;
 };
 
@@ -115,7 +116,7 @@ enum bf_trust_news bf_trust_look(struct bf_trust *trust, int64_t now_ms,
 {
     struct identity now, after;
     struct bf_keyring *ring;
-    bool quiet;
+    bool quiet, told;
 
     if (now_ms < trust->next_ms)
         return BF_TRUST_SAME;
@@ -123,7 +124,8 @@ enum bf_trust_news bf_trust_look(struct bf_trust *trust, int64_t now_ms,
     identify(trust->path, &now);
     quiet = is_same(&now, &trust->seen);
     trust->seen = now;
-    if (!quiet || is_same(&now, &trust->judged))
+    told = is_same(&now, &trust->judged);
+    if (!quiet || (told && !trust->unread))
         return BF_TRUST_SAME;
     ring = read_ring(trust->dir, err);
     identify(trust->path, &after);
@@ -132,8 +134,10 @@ enum bf_trust_news bf_trust_look(struct bf_trust *trust, int64_t now_ms,
         return BF_TRUST_SAME;
     }
     trust->judged = now;
+    /* It may not be the file's fault: no descriptor, no memory. Try again. */
+    trust->unread = !ring;
     if (!ring)
-        return BF_TRUST_BAD;
+        return told ? BF_TRUST_SAME : BF_TRUST_BAD;
     publish(trust, ring);
     return BF_TRUST_CHANGED;
 }

@@ -27,7 +27,8 @@ BF_DEFINE_CLEANUP(bf_trust_freep_, struct bf_trust *, bf_trust_free)
 enum bf_trust_news {
     BF_TRUST_SAME,
     BF_TRUST_CHANGED, /* who is trusted is what the file says now */
-    BF_TRUST_BAD,     /* *err says why it stays as it was; said once */
+    BF_TRUST_BAD,     /* *err says why it stays as it was; said once, and
+                         tried again at each look */
 };
 
 /*

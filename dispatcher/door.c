@@ -23,6 +23,7 @@ struct bf_door {
     bool anonymous;
     struct bf_apikeys *keys;
     struct print print;
+    bool unread;          /* the keys are not what that file says */
     int64_t next_look_ms; /* bf_mono_ms() */
 };
 
@@ -56,18 +57,22 @@ int bf_door_refresh(struct bf_door *door, struct bf_err *err)
 {
     struct bf_apikeys *keys;
     struct print print;
+    bool told;
 
     if (bf_mono_ms() < door->next_look_ms)
         return 0;
     door->next_look_ms = bf_mono_ms() + REFRESH_MS;
     print = look(door->path);
-    if (same(&print, &door->print))
+    told = same(&print, &door->print);
+    if (told && !door->unread)
         return 0;
     /* Looked at before it is read: what changes meanwhile is seen next time. */
     door->print = print;
     keys = bf_apikeys_load(door->path, false, err);
+    /* It may not be the file's fault: no descriptor, no memory. Try again. */
+    door->unread = !keys;
     if (!keys)
-        return -1;
+        return told ? 0 : -1;
     bf_apikeys_free(door->keys);
     door->keys = keys;
     return 1;

@@ -29,7 +29,8 @@ size_t bf_door_keys(const struct bf_door *door);
 
 /*
  * Read the keys again when their file is another one, at most once a second.
- * 1: it was; -1: it cannot be read, the keys stay what they were.
+ * 1: it was; -1: it cannot be read, the keys stay what they were. That is told
+ * once for a file; it is tried again each time.
  */
 int bf_door_refresh(struct bf_door *door, struct bf_err *err);
 

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -206,6 +207,42 @@ static void the_file_is_read_again_when_it_changes(void **state)
     assert_int_equal(bf_door_enter(rig.door, key, &caller, &why), 0);
 }
 
+/* Nothing more can be opened, as when too many connections are there. */
+static void set_descriptors(rlim_t most)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = most ? most : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void a_revocation_outlasts_a_reading_that_failed(void **state)
+{
+    struct bf_caller caller;
+    struct bf_err err = {0};
+    struct bf_problem why;
+    char key[128], id[BF_APIKEY_ID_SIZE];
+
+    (void)state;
+    add("a", 0, id, key);
+    open_door(false);
+    assert_int_equal(bf_apikeys_revoke(rig.path, id, NULL), 0);
+    bf_clock_fake_advance(1000);
+    set_descriptors(1);
+    assert_int_equal(bf_door_refresh(rig.door, &err), -1);
+    bf_clock_fake_advance(1000);
+    assert_int_equal(bf_door_refresh(rig.door, &err), 0); /* told once */
+    set_descriptors(0);
+    assert_int_equal(bf_door_enter(rig.door, key, &caller, &why), 0);
+    bf_clock_fake_advance(1000);
+    assert_int_equal(bf_door_refresh(rig.door, &err), 1);
+    assert_kept_out(bf_door_enter(rig.door, key, &caller, &why), why,
+                    BF_PROBLEM_UNAUTHORIZED);
+    bf_clock_fake_advance(1000);
+    assert_int_equal(bf_door_refresh(rig.door, &err), 0);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -216,6 +253,7 @@ int main(void)
         TEST(anonymous_is_everybody_but_a_bad_key),
         TEST(a_key_ends_while_it_is_used),
         TEST(the_file_is_read_again_when_it_changes),
+        TEST(a_revocation_outlasts_a_reading_that_failed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "config/keys.h"
@@ -132,6 +133,36 @@ static void what_is_wrong_changes_nothing(void **state)
     assert_int_equal(bf_trust_count(trust), 1);
 }
 
+/* Nothing more can be opened. */
+static void set_descriptors(rlim_t most)
+{
+    struct rlimit limit;
+
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = most ? most : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+}
+
+static void a_reading_that_failed_is_tried_again(void **state)
+{
+    char first[BF_KEY_ID_SIZE], second[BF_KEY_ID_SIZE];
+    bf_autotrust struct bf_trust *trust = NULL;
+    struct bf_err err = {0};
+
+    (void)state;
+    make_key(first);
+    trust = open_trust();
+    make_key(second);
+    set_descriptors(1);
+    assert_int_equal(settle(trust, &err), BF_TRUST_BAD);
+    assert_int_equal(settle(trust, &err), BF_TRUST_SAME); /* said once */
+    set_descriptors(0);
+    assert_false(finds(trust, second));
+    assert_int_equal(look(trust, &err), BF_TRUST_CHANGED);
+    assert_true(finds(trust, second));
+    assert_int_equal(settle(trust, &err), BF_TRUST_SAME);
+}
+
 static void a_signer_learns_that_it_was_revoked(void **state)
 {
     bf_autotrust struct bf_trust *trust = NULL;
@@ -230,6 +261,7 @@ int main(void)
         cmocka_unit_test(a_change_is_taken_up),
         cmocka_unit_test(it_does_not_look_more_than_once_a_second),
         cmocka_unit_test(what_is_wrong_changes_nothing),
+        cmocka_unit_test(a_reading_that_failed_is_tried_again),
         cmocka_unit_test(a_signer_learns_that_it_was_revoked),
         cmocka_unit_test(threads_ask_while_it_changes),
         cmocka_unit_test(a_directory_without_keys_is_refused),
