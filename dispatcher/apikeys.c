@@ -8,7 +8,6 @@
 #include "schemas/hash.h"
 #include "schemas/ids.h"
 #include "schemas/time.h"
-#include "schemas/utf8.h"
 
 #define PREFIX "bf_"
 #define SECRET_TEXT 43 /* 32 bytes in base64url */

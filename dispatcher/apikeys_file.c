@@ -11,9 +11,11 @@
 #include "dispatcher/apikeys_private.h"
 #include "schemas/err.h"
 #include "schemas/time.h"
+#include "schemas/utf8.h"
 
 #define MAX_PATH 4096
 #define MAX_LINE 65536U
+#define EXPIRES "expires="
 
 static const char header[] =
     "# API keys, as hashes. Written by blockfleet apikeys new and revoke;\n"
@@ -206,6 +208,14 @@ static int check_want(const struct bf_apikey *want, struct bf_err *err)
             return bf_err_set(err, BF_ERR_REJECT, "bad_api_key",
                               "a comment is one line of text");
     }
+    if (!bf_utf8_ok(want->comment))
+        return bf_err_set(err, BF_ERR_REJECT, "bad_api_key",
+                          "a comment is text in UTF-8");
+    /* Before it, that word would be read as the key's own. */
+    if (want->comment.len >= strlen(EXPIRES) &&
+        memcmp(want->comment.ptr, EXPIRES, strlen(EXPIRES)) == 0)
+        return bf_err_set(err, BF_ERR_REJECT, "bad_api_key",
+                          "a comment does not begin with " EXPIRES);
     return 0;
 }
 

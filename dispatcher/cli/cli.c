@@ -81,6 +81,8 @@ int bf_cli_record(struct bf_cli *cli, const struct bf_column *columns,
 
 void bf_cli_say(struct bf_cli *cli, const char *fmt, ...)
 {
+    /* Any of it may be a user's or a server's: four columns show a byte. */
+    bf_autobuf struct bf_buf clean = BF_BUF_INIT(4 * MAX_MESSAGE);
     char text[MAX_MESSAGE];
     va_list ap;
 
@@ -89,7 +91,8 @@ void bf_cli_say(struct bf_cli *cli, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    fprintf(cli->err, "%s\n", text);
+    if (bf_text_add(&clean, bf_slice_str(text), 0, true, NULL) == 0)
+        fprintf(cli->err, "%s\n", clean.data ? clean.data : "");
 }
 
 const char *bf_cli_workspace(struct bf_cli *cli, struct bf_err *err)

@@ -9,6 +9,7 @@
 #include "config/clock.h"
 #include "config/settings.h"
 #include "dispatcher/apikeys.h"
+#include "dispatcher/cli/text.h"
 #include "schemas/err.h"
 #include "schemas/ids.h"
 
@@ -76,17 +77,21 @@ static int write_token(int fd, const char *token, const char *path,
 
 static json_t *key_row(const struct bf_apikey *key, const char *token)
 {
+    bf_autobuf struct bf_buf comment = BF_BUF_INIT(BF_APIKEYS_FILE_MAX);
     char created[BF_RFC3339_LEN], expires[BF_RFC3339_LEN];
     json_t *row;
 
     bf_clock_rfc3339(key->created_ms, created);
     bf_clock_rfc3339(key->expires_ms, expires);
-    row = json_pack("{s:s, s:s%, s:s, s:s?, s:b, s:b, s:s%}", "id", key->id,
+    /* Of a line that people wrote: it may be in any encoding. */
+    if (bf_text_add(&comment, key->comment, 0, false, NULL))
+        return NULL;
+    row = json_pack("{s:s, s:s%, s:s, s:s?, s:b, s:b, s:s}", "id", key->id,
                     "workspaces", key->workspaces.ptr, key->workspaces.len,
                     "created_at", created, "expires_at",
                     key->expires_ms ? expires : NULL, "revoked", key->revoked,
                     "valid", bf_apikey_live(key, bf_now_ms()), "comment",
-                    key->comment.ptr ? key->comment.ptr : "", key->comment.len);
+                    comment.data ? comment.data : "");
     if (row && token && json_object_set_new(row, "key", json_string(token))) {
         json_decref(row);
         return NULL;

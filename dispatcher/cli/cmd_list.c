@@ -88,6 +88,9 @@ static int gather(struct bf_cli *cli, size_t limit, json_t *jobs,
         if (bf_client_send(client, &request, &reply, err) ||
             take_page(bf_buf_slice(&reply.body), jobs, err))
             return -1;
+        if (cursor[0] && strcmp(cursor, reply.cursor) == 0)
+            return bf_err_set(err, BF_ERR_REJECT, "refused",
+                              "the dispatcher gives the same page again");
         memcpy(cursor, reply.cursor, sizeof(cursor));
     } while (cursor[0] && json_array_size(jobs) < limit);
     if (cursor[0])

@@ -140,7 +140,8 @@ static int take_row(void *arg, const struct bf_record *rec,
     char job[BF_MAX_ID + 32], place[BF_TOPIC_NAME_SIZE + 48];
     int64_t runs = 0, us = 0;
 
-    if (bad || read_quantities(row, &runs, &us)) {
+    if (bad || !bf_record_get(rec, "ce_id").len ||
+        read_quantities(row, &runs, &us)) {
         books->odd += !books->later;
         return 0;
     }

@@ -103,10 +103,12 @@ static json_t *ask(struct bf_cli *cli, struct bf_err *err)
         return NULL;
     doc = json_loadb(reply.body.data ? reply.body.data : "", reply.body.len, 0,
                      NULL);
-    if (!json_is_array(json_object_get(doc, "groups"))) {
+    if (!json_is_array(json_object_get(doc, "groups")) ||
+        !json_is_string(json_object_get(doc, "complete_until"))) {
         json_decref(doc);
         bf_err_set(err, BF_ERR_REJECT, "refused",
-                   "the dispatcher's answer has no groups");
+                   "the dispatcher's answer has no groups, or no "
+                   "complete_until");
         return NULL;
     }
     return doc;

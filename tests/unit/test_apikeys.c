@@ -250,6 +250,25 @@ static void a_comment_cannot_add_a_line(void **state)
                    "bad_api_key");
 }
 
+static void a_comment_is_text_and_nothing_else(void **state)
+{
+    static const struct bf_slice comments[] = {
+        LIT("caf\xe9"),
+        LIT("expires=2099-01-01T00:00:00Z"),
+    };
+    char id[BF_APIKEY_ID_SIZE], token[BF_APIKEY_TOKEN_SIZE];
+    struct bf_err err = {0};
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(comments); i++) {
+        const struct bf_apikey want = {.workspaces = S("a"),
+                                       .comment = comments[i]};
+
+        assert_refused(bf_apikeys_add(rig.path, &want, id, token, &err), err,
+                       "bad_api_key");
+    }
+}
+
 #define WITH_FILE(test)                                                        \
     cmocka_unit_test_setup_teardown(test, make_folder, remove_folder)
 
@@ -265,6 +284,7 @@ int main(void)
         WITH_FILE(a_revoked_key_stays_in_the_file),
         WITH_FILE(a_file_that_others_may_read_is_refused),
         WITH_FILE(a_comment_cannot_add_a_line),
+        WITH_FILE(a_comment_is_text_and_nothing_else),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

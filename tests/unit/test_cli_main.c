@@ -275,6 +275,45 @@ static void test_document(void **state)
     assert_string_equal(have.data, want.data);
 }
 
+/* People edit it, in whatever encoding: the others are listed all the same. */
+static void test_apikeys_of_a_hand(void **state)
+{
+    static const char lines[] =
+        "0123456789ab 00000000000000000000000000000000000000000000000000000000"
+        "00000000 workspaces=x created=2026-01-01T00:00:00.000Z caf\xe9\n";
+    char path[] = "/tmp/test_cli_main.XXXXXX";
+    bf_autoclose int fd = mkstemp(path);
+    char file[80];
+    autorun listed;
+
+    (void)state;
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, lines, strlen(lines)), strlen(lines));
+    snprintf(file, sizeof(file), "--dispatcher.api_keys=%s", path);
+    RUN(&listed, "apikeys", "list", file);
+    unlink(path);
+    assert_string_equal(listed.err, "");
+    assert_int_equal(listed.number, BF_EXIT_OK);
+    assert_non_null(strstr(listed.out, "caf\\xe9"));
+}
+
+/* A line that was refused may have said anything. */
+static void test_what_is_said_moves_no_terminal(void **state)
+{
+    char *text = NULL;
+    size_t len;
+    struct bf_cli cli = {.err = open_memstream(&text, &len)};
+
+    (void)state;
+    assert_non_null(cli.err);
+    bf_cli_say(&cli, "line %d: %s", 3,
+               "\x1b]0;x\a\xc2\x9b is no member\nof it");
+    fclose(cli.err);
+    assert_string_equal(text,
+                        "line 3: \\x1b]0;x\\x07\\x9b is no member\nof it\n");
+    free(text);
+}
+
 /* What help prints fits a terminal, and says nothing twice. */
 static void test_table_is_tidy(void **state)
 {
@@ -310,6 +349,8 @@ int main(void)
         cmocka_unit_test(test_version_json),
         cmocka_unit_test(test_keys),
         cmocka_unit_test(test_apikeys),
+        cmocka_unit_test(test_apikeys_of_a_hand),
+        cmocka_unit_test(test_what_is_said_moves_no_terminal),
         cmocka_unit_test(test_document),
         cmocka_unit_test(test_table_is_tidy),
     };
