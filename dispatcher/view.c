@@ -166,9 +166,21 @@ static void remove_files(const struct bf_view *view)
     }
 }
 
+/*
+ * It holds results of every workspace, and SQLite would let everybody read it;
+ * what it makes beside it gets the same mode. When this fails, SQLite says why.
+ */
+static void make_file(const struct bf_view *view)
+{
+    int fd = open(view->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+    bf_closep_(&fd);
+}
+
 /* The file is disposable: a power cut may take its last seconds, not more. */
 static int open_database(struct bf_view *view, struct bf_err *err)
 {
+    make_file(view);
     if (sqlite3_open_v2(view->path, &view->db,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE |
                             SQLITE_OPEN_NOMUTEX,

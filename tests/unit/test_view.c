@@ -301,6 +301,27 @@ static void a_rolled_back_life_was_never_told(void **unused)
     free_life();
 }
 
+static void only_its_owner_reads_it(void **unused)
+{
+    static const char *const suffixes[] = {"", "-wal", "-shm"};
+    bf_autoview struct bf_view *view = NULL;
+    mode_t mask = umask(022);
+
+    (void)unused;
+    view = bf_view_open(path, "secret", NULL);
+    assert_non_null(view);
+    assert_int_equal(bf_view_reset(view, NULL), 0);
+    for (size_t i = 0; i < bf_countof(suffixes); i++) {
+        struct stat st;
+        char file[80];
+
+        snprintf(file, sizeof(file), "%s%s", path, suffixes[i]);
+        assert_int_equal(stat(file, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+    }
+    umask(mask);
+}
+
 static void a_second_writer_is_kept_out(void **unused)
 {
     bf_autoview struct bf_view *view = bf_view_open(path, "cluster", NULL);
@@ -429,6 +450,7 @@ int main(void)
         cmocka_unit_test(a_job_without_its_end_waits_or_runs),
         cmocka_unit_test(positions_live_and_die_with_the_identity),
         cmocka_unit_test(a_rolled_back_life_was_never_told),
+        cmocka_unit_test(only_its_owner_reads_it),
         cmocka_unit_test(a_second_writer_is_kept_out),
         cmocka_unit_test(what_is_old_is_forgotten),
         cmocka_unit_test(a_job_without_its_result_does_not_wait_for_ever),
