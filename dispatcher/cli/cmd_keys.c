@@ -6,6 +6,7 @@
 
 #include "config/keys.h"
 #include "config/settings.h"
+#include "dispatcher/cli/text.h"
 #include "schemas/err.h"
 
 #define MAX_LINE 8192
@@ -59,19 +60,23 @@ static json_t *key_row(const struct bf_keyring *ring,
                        const struct bf_trusted *key, struct bf_err *err)
 {
     const struct bf_signer *signer = bf_keyring_signer(ring, key->purpose);
-    bf_autobuf struct bf_buf line = BF_BUF_INIT(MAX_LINE);
+    bf_autobuf struct bf_buf raw = BF_BUF_INIT(MAX_LINE);
+    bf_autobuf struct bf_buf line = BF_BUF_INIT(4 * MAX_LINE);
+    bf_autobuf struct bf_buf comment = BF_BUF_INIT(4 * MAX_LINE);
     json_t *row;
 
-    if (trusted_line(key, &line, err))
+    /* Of a line that people wrote: a comment may be in any encoding. */
+    if (trusted_line(key, &raw, err) ||
+        bf_text_add(&line, bf_buf_slice(&raw), 0, false, err) ||
+        bf_text_add(&comment, key->comment, 0, false, err))
         return NULL;
     row = json_pack(
-        "{s:s, s:s, s:b, s:b, s:s%, s:s%, s:s}", "purpose",
+        "{s:s, s:s, s:b, s:b, s:s%, s:s, s:s}", "purpose",
         bf_purpose_name(key->purpose), "id", key->id, "revoked", key->revoked,
         "signs", signer && strcmp(signer->key_id, key->id) == 0, "workspaces",
         key->workspaces.len > 0 ? key->workspaces.ptr : "all",
         key->workspaces.len > 0 ? key->workspaces.len : 3, "comment",
-        key->comment.ptr ? key->comment.ptr : "", key->comment.len, "line",
-        line.data);
+        comment.data ? comment.data : "", "line", line.data);
     if (!row)
         bf_err_oom(err);
     return row;

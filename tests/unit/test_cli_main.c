@@ -169,7 +169,7 @@ static void test_keys(void **state)
     assert_non_null(strstr(line, " workspaces=x,y"));
     RUN(&bad, "keys", "new", "jobs", here);
     assert_int_equal(bad.number, BF_EXIT_USAGE);
-    RUN(&trusted, "keys", "trust", line, there);
+    RUN(&trusted, "keys", "trust", line, "caf\xe9", there); /* no UTF-8 */
     assert_int_equal(trusted.number, BF_EXIT_OK);
     RUN(&again, "keys", "trust", "job", "ed25519", "AAAA", there);
     assert_int_equal(again.number, BF_EXIT_LOCAL);
