@@ -262,7 +262,7 @@ const struct bf_option bf_options[] = {
      .help = "Time between heartbeats, which is also how fast a rebalance "
              "spreads. At most a third of worker.session_timeout."},
     {DURATION(worker.transaction_timeout_ms, 1 * SECONDS, 15 * MINUTES),
-     .name = "worker.transaction_timeout", .programs = W, .value = "15s",
+     .name = "worker.transaction_timeout", .programs = W | D, .value = "15s",
      .help = "Longest life of a transaction; bounds how long a dead worker "
              "holds back the readers of its results."},
     {INT(worker.slots, 1, 4096), .name = "worker.slots", .programs = W,
@@ -383,7 +383,7 @@ const struct bf_option bf_options[] = {
     {SIZE(dispatcher.inflight_bytes, 1 * M, 1024 * G),
      .name = "dispatcher.inflight_bytes", .programs = D, .value = "256M",
      .help = "Bodies held in memory over all requests: more get 429, uploads "
-             "wait."},
+             "wait. As much again for answers that are being read."},
     {STRING(dispatcher.port_file), .name = "dispatcher.port_file",
      .programs = D, .value = "",
      .help = "File that gets the address really bound, host:port, once it "

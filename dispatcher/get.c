@@ -8,6 +8,7 @@
 #include "dispatcher/question.h"
 
 #define OWN_WRITES_MS 2000 /* until the view has what was accepted before */
+#define SMALL_ANSWER_BYTES (64U << 10) /* there is always room for it */
 
 struct bf_get {
     struct bf_handler handler; /* first */
@@ -132,6 +133,7 @@ static int ask_usage(struct bf_get *get, struct bf_reader_db *reader)
         .from_ms = get->question.from_ms,
         .to_ms = get->question.to_ms,
         .by = get->question.usage_by,
+        .transaction_ms = get->api->conf.transaction_ms,
     };
 
     return bf_reader_usage(reader, &question, &get->out, &get->problem);
@@ -197,6 +199,22 @@ static void run_fetch(struct bf_task *task, void *context)
 
 /* ---- answers --------------------------------------------------------------*/
 
+/* Who reads slowly, and asks for much, keeps it in memory. */
+static int check_room(struct bf_get *get)
+{
+    size_t held = get->api->http ? bf_http_held_bytes(get->api->http) : 0;
+
+    if (get->question.kind == BF_ASK_JOB ||
+        get->question.kind == BF_ASK_BATCH ||
+        get->out.cap <= SMALL_ANSWER_BYTES || held == 0 ||
+        held + get->out.cap <= get->api->conf.max_inflight_bytes)
+        return 0;
+    bf_buf_release(&get->out);
+    return bf_problem_set(&get->problem, BF_PROBLEM_BUSY, NULL,
+                          "answers of dispatcher.inflight_bytes are being "
+                          "read");
+}
+
 static void answer_now(struct bf_get *get)
 {
     struct bf_answer answer = {
@@ -205,6 +223,8 @@ static void answer_now(struct bf_get *get)
             get->question.lines ? "application/x-ndjson" : "application/json",
     };
 
+    if (get->rc == 0)
+        get->rc = check_room(get);
     if (get->rc) {
         bf_request_refuse(get->req, &get->problem);
         return;

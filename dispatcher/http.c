@@ -31,6 +31,7 @@ struct bf_http {
     int64_t bytes_per_s; /* the least; 0: as slow as they like */
     struct bf_guard guard;
     size_t active;
+    size_t held_bytes; /* of answers */
     struct bf_listener listener;
     struct bf_secret *tls_key; /* NULL: without TLS */
     struct bf_buf tls_cert;
@@ -55,6 +56,7 @@ struct bf_request {
     struct bf_request *next, *prev;
     size_t body_bytes;
     size_t discarded_bytes;
+    size_t held_bytes; /* of the answer */
     bool answered;
     bool queued; /* libmicrohttpd has the answer */
     bool ended;  /* the whole body was taken */
@@ -226,6 +228,8 @@ void bf_request_answer(struct bf_request *req, struct bf_answer *answer)
         return;
     }
     req->answer = *answer;
+    req->held_bytes = answer->body.cap;
+    req->http->held_bytes += req->held_bytes;
     answer->body = (struct bf_buf){0};
     answer->stream = (struct bf_answer_stream){0};
     req->answered = true;
@@ -415,6 +419,7 @@ static void request_free(struct bf_request *req)
     else
         http->first = req->next;
     http->active--;
+    http->held_bytes -= req->held_bytes;
     release_body(&req->answer);
     free(req->path);
     req->magic = 0;
@@ -735,4 +740,9 @@ uint64_t bf_http_expired(const struct bf_http *http)
 size_t bf_http_active(const struct bf_http *http)
 {
     return http->active;
+}
+
+size_t bf_http_held_bytes(const struct bf_http *http)
+{
+    return http->held_bytes;
 }

@@ -72,6 +72,8 @@ void bf_http_quiesce(struct bf_http *http);
 /* Requests that have begun and are not gone. */
 size_t bf_http_active(const struct bf_http *http);
 size_t bf_http_connections(const struct bf_http *http);
+/* Bytes of answers in memory that are not sent to their end. */
+size_t bf_http_held_bytes(const struct bf_http *http);
 /* Connections that were closed for being slow, so far. */
 uint64_t bf_http_expired(const struct bf_http *http);
 

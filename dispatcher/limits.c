@@ -97,7 +97,11 @@ static const struct bf_limit limits[] = {
     {.what = "bodies and jobs on their way to Kafka",
      OPTION("inflight_bytes"),
      US(BUSY),
-     .then = "an upload waits instead"},
+     .then = "an upload waits instead; where nothing but lines that have "
+             "begun is in memory, the longest is refused"},
+    {.what = "pages, results and sums of more than 64 KiB in memory",
+     OPTION("inflight_bytes"),
+     US(BUSY)},
     {.what = "jobs of one workspace in a second",
      OPTION("workspace_jobs_per_s"),
      US(RATE),

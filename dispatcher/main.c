@@ -1,6 +1,7 @@
 /* blockfleet-dispatcher: flags, signals, exit code; nothing else. */
 
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 
 #include "config/log.h"
@@ -27,6 +28,20 @@ static int stop_signals(struct bf_err *err)
     if (fd < 0)
         return bf_err_set(err, BF_ERR_FATAL, "signalfd", "cannot be made");
     return fd;
+}
+
+/*
+ * The usual 1024 is for select(), which nothing here calls: 1024 connections
+ * and their uploads' files need more.
+ */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit))
+        return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 static int run(const struct bf_settings *settings, struct bf_err *err)
@@ -57,6 +72,7 @@ int main(int argc, char **argv)
                                       .format = settings->log.format,
                                       .fd = STDERR_FILENO,
                                       .per_second = settings->log.rate});
+    raise_descriptors();
     if (run(settings, &err)) {
         bf_log_err(BF_LOG_ERROR, "failed", &err);
         return EXIT_FAILURE;

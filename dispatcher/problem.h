@@ -23,7 +23,7 @@
     X(GONE, "gone", 410, "It is past its retention")                           \
     X(TOO_LARGE, "too_large", 413, "The request is too large")                 \
     X(MEDIA_TYPE, "media_type", 415, "Send JSON or NDJSON")                    \
-    X(BUSY, "busy", 429, "Too many bytes on their way to Kafka")               \
+    X(BUSY, "busy", 429, "Too many bytes on their way")                        \
     X(RATE, "rate_limited", 429, "Too much at once of this workspace")         \
     X(INTERNAL, "internal", 500, "Our fault")                                  \
     X(UNAVAILABLE, "unavailable", 503, "Not now")                              \

@@ -3,12 +3,6 @@
 #include "dispatcher/reader_private.h"
 #include "dispatcher/view_usage.h"
 
-/*
- * A transaction that is open when we look holds records of before that come
- * to light later: for as long as it may live, its producer's death included.
- */
-#define TRANSACTION_LIFE_MS 30000
-
 /* What a sum is split by, in the order of the columns. */
 static const struct dimension {
     enum bf_usage_by by;
@@ -226,13 +220,17 @@ static int put_one(struct bf_json_out *json, sqlite3_stmt *stmt,
     return 0;
 }
 
-static void put_times(const struct bf_reader_db *reader,
+/*
+ * A transaction that is open when we look holds records of before that come
+ * to light later: for as long as it may live, its producer's death included.
+ */
+static void put_times(const struct bf_reader_db *reader, int64_t transaction_ms,
                       struct bf_json_out *json)
 {
     int64_t as_of_ms = reader->as_of_ms;
 
     bf_json_time(json, "since", bf_view_usage_since(as_of_ms) * BF_DAY_MS);
-    bf_json_time(json, "complete_until", as_of_ms - TRANSACTION_LIFE_MS);
+    bf_json_time(json, "complete_until", as_of_ms - transaction_ms);
     bf_json_time(json, "as_of", as_of_ms);
 }
 
@@ -255,7 +253,7 @@ int bf_reader_usage(struct bf_reader_db *reader,
     sqlite3_finalize(stmt);
     if (rc)
         return -1;
-    put_times(reader, &json);
+    put_times(reader, question->transaction_ms, &json);
     bf_json_close(&json, '}');
     return bf_json_done(&json) ? bf_reader_out_of_memory(problem) : 0;
 }

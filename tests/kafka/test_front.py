@@ -7,6 +7,7 @@ import ipaddress
 import json
 import os
 import re
+import resource
 import socket
 import ssl
 import subprocess
@@ -381,10 +382,44 @@ class DoorTest(Front):
             wait_until(trickle, 20, "the end of those who stall", every_s=0.5)
         self.assertEqual(dispatcher.get("/healthz").status, 200)
 
+    def test_answers_that_nobody_reads_have_their_room(self) -> None:
+        dispatcher = self.dispatcher_with(
+            "unread", dispatcher__inflight_bytes="64M", dispatcher__max_body="16M"
+        ).start()
+        inputs = b'"' + b"x" * (12 << 20) + b'"'
+        self.assertEqual(dispatcher.post(job("unread", inputs, id="u")).status, 202)
+        worker = FakeWorker(self.cluster.bootstrap, self.keys, SHARDS)
+        jobs = read_all(self.cluster.bootstrap, "bf.jobs", SHARDS)
+        worker.finish([worker.end(rec) for rec in jobs if rec.key == b"unread"])
+        path = "/v1/jobs/u/result"
+
+        def status() -> int:
+            return dispatcher.get(path, workspace="unread").status
+
+        wait_until(lambda: status() == 200, 20, "the result")
+        host, port = dispatcher.address.rsplit(":", 1)
+        with contextlib.ExitStack() as stack:
+            for _ in range(8):
+                one = stack.enter_context(socket.socket())
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                one.connect((host, int(port)))
+                request = f"GET {path}?workspace=unread HTTP/1.1\r\nHost: x\r\n\r\n"
+                one.sendall(request.encode())
+            wait_until(lambda: status() == 429, 20, "an answer too many")
+            refused = dispatcher.get(path, workspace="unread")
+            self.assert_problem(refused, 429, "busy")
+            one = dispatcher.get("/v1/jobs/u", workspace="unread")
+            self.assertEqual(one.status, 200)
+        wait_until(lambda: status() == 200, 20, "room again")
+
     def test_metrics(self) -> None:
         dispatcher = self.new_dispatcher(
             "metrics", **{"librdkafka__statistics.interval.ms": "200"}
-        ).start()
+        )
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 1024), hard))
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        dispatcher.start()
         for number in range(7):
             answer = dispatcher.post(job("metered", lane="batch"))
             self.assertEqual(answer.status, 202, number)
@@ -423,6 +458,7 @@ class DoorTest(Front):
         assert dispatcher.proc is not None
         fds = len(list(Path(f"/proc/{dispatcher.proc.pid}/fd").iterdir()))
         self.assertAlmostEqual(value("process_open_fds"), fds, delta=3)
+        self.assertEqual(value("process_max_fds"), hard)  # whatever it came with
         self.assertLess(abs(time.time() - value("process_start_time_seconds")), 600)
 
         def connected() -> bool:
