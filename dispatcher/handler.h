@@ -19,7 +19,8 @@ struct bf_api {
     struct bf_http_stats *stats;
     const struct bf_http *http; /* NULL: not yet */
     bool stopping;
-    struct bf_upload *stalled; /* uploads that wait for room */
+    struct bf_upload *uploads; /* all that have begun */
+    struct bf_upload *stalled; /* those of them that wait for room */
     struct bf_get *waiting;    /* requests that wait for a job's end */
     bool accepted;             /* the exchange has something for the feed */
 };

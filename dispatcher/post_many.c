@@ -27,6 +27,8 @@ struct bf_upload {
     bool ended;       /* the body is complete, or longer than it may be */
     struct bf_upload *next_stalled;
     bool stalled;
+    struct bf_upload *next, *prev; /* of all; not before it has an api */
+    bool listed;
 };
 
 static struct bf_upload *upload_from(struct bf_handler *handler)
@@ -34,9 +36,38 @@ static struct bf_upload *upload_from(struct bf_handler *handler)
     return (struct bf_upload *)handler;
 }
 
+static void list(struct bf_upload *upload)
+{
+    struct bf_api *api = upload->post.api;
+
+    if (upload->listed)
+        return;
+    upload->next = api->uploads;
+    if (upload->next)
+        upload->next->prev = upload;
+    api->uploads = upload;
+    upload->listed = true;
+}
+
+static void unlist(struct bf_upload *upload)
+{
+    struct bf_api *api = upload->post.api;
+
+    if (!api || !upload->listed)
+        return;
+    if (upload->next)
+        upload->next->prev = upload->prev;
+    if (upload->prev)
+        upload->prev->next = upload->next;
+    else
+        api->uploads = upload->next;
+    upload->listed = false;
+}
+
 static void upload_free(struct bf_upload *upload)
 {
     bf_assert(upload->post.pending == 0 && !upload->stalled);
+    unlist(upload);
     if (upload->post.api)
         bf_post_hold(&upload->post, 0);
     bf_lines_release(&upload->lines);
@@ -262,22 +293,25 @@ static void refuse_rest(struct bf_upload *upload)
 
 /*
  * Lines that have begun hold memory, too. When it is they alone that fill it,
- * every upload would wait for the others for ever: the longest has to go.
+ * all wait for room that only those give who wait as well, or who send nothing:
+ * the longest has to go.
  */
 static void break_deadlock(struct bf_api *api)
 {
     struct bf_upload *longest = NULL;
     size_t held = 0;
 
-    if (!api->stalled || bf_outbox_has_room(api->conf.outbox, 0) ||
+    if (bf_outbox_has_room(api->conf.outbox, 0) ||
         !bf_outbox_is_idle(api->conf.outbox))
         return;
-    for (struct bf_upload *one = api->stalled; one; one = one->next_stalled) {
+    for (struct bf_upload *one = api->uploads; one; one = one->next) {
+        if (one->full || one->ended || !one->post.req)
+            continue;
         held += one->post.held_bytes;
         if (!longest || one->post.held_bytes > longest->post.held_bytes)
             longest = one;
     }
-    if (held >= api->conf.max_inflight_bytes / 2)
+    if (longest && held >= api->conf.max_inflight_bytes / 2)
         refuse_rest(longest);
 }
 
@@ -347,6 +381,7 @@ static size_t on_body(struct bf_handler *handler, struct bf_slice piece)
     if (!upload->full && upload->body_bytes > max_bytes && make_room(upload))
         stop_reading(upload, BF_PROBLEM_TOO_LARGE,
                      "the body is over dispatcher.max_upload");
+    list(upload);
     take_lines(upload, &piece);
     bf_lines_trim(&upload->lines);
     bf_post_hold(&upload->post, upload->lines.part.cap);
@@ -369,6 +404,7 @@ static void on_end(struct bf_handler *handler)
     if (!upload->full && bf_lines_last(&upload->lines, &line))
         take_line(upload, &line);
     upload->ended = true;
+    bf_lines_trim(&upload->lines);
     bf_post_hold(&upload->post, upload->lines.part.cap);
     maybe_answer(upload);
 }

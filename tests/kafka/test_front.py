@@ -383,10 +383,10 @@ class DoorTest(Front):
         self.assertEqual(dispatcher.get("/healthz").status, 200)
 
     def test_answers_that_nobody_reads_have_their_room(self) -> None:
-        dispatcher = self.dispatcher_with(
+        dispatcher = self.new_dispatcher(
             "unread", dispatcher__inflight_bytes="64M", dispatcher__max_body="16M"
         ).start()
-        inputs = b'"' + b"x" * (12 << 20) + b'"'
+        inputs = b'{"a":"' + b"x" * (12 << 20) + b'"}'
         self.assertEqual(dispatcher.post(job("unread", inputs, id="u")).status, 202)
         worker = FakeWorker(self.cluster.bootstrap, self.keys, SHARDS)
         jobs = read_all(self.cluster.bootstrap, "bf.jobs", SHARDS)

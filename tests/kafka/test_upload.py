@@ -186,7 +186,7 @@ class UploadTest(UploadCase):
                 lambda: dispatcher.post(job("halves")).status == 202, 20, "room again"
             )
         # A line that is larger than all there is gets an answer, too.
-        large = job("halves", b'"' + b"x" * (3 << 20) + b'"')
+        large = job("halves", b'{"a":"' + b"x" * (3 << 20) + b'"}')
         lines = [job("halves"), large, job("halves")]
         told = list(upload(dispatcher, b"\n".join(lines)))
         self.assertEqual([line["status"] for line in told], [202, 429])
