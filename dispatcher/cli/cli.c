@@ -82,7 +82,7 @@ int bf_cli_record(struct bf_cli *cli, const struct bf_column *columns,
 void bf_cli_say(struct bf_cli *cli, const char *fmt, ...)
 {
     /* Any of it may be a user's or a server's: four columns show a byte. */
-    bf_autobuf struct bf_buf clean = BF_BUF_INIT(4 * MAX_MESSAGE);
+    bf_autobuf struct bf_buf clean = BF_BUF_INIT((size_t)4 * MAX_MESSAGE);
     char text[MAX_MESSAGE];
     va_list ap;
 

@@ -61,8 +61,8 @@ static json_t *key_row(const struct bf_keyring *ring,
 {
     const struct bf_signer *signer = bf_keyring_signer(ring, key->purpose);
     bf_autobuf struct bf_buf raw = BF_BUF_INIT(MAX_LINE);
-    bf_autobuf struct bf_buf line = BF_BUF_INIT(4 * MAX_LINE);
-    bf_autobuf struct bf_buf comment = BF_BUF_INIT(4 * MAX_LINE);
+    bf_autobuf struct bf_buf line = BF_BUF_INIT((size_t)4 * MAX_LINE);
+    bf_autobuf struct bf_buf comment = BF_BUF_INIT((size_t)4 * MAX_LINE);
     json_t *row;
 
     /* Of a line that people wrote: a comment may be in any encoding. */
