@@ -79,10 +79,17 @@ int bf_cli_record(struct bf_cli *cli, const struct bf_column *columns,
     return bf_cli_print(cli, &text, err);
 }
 
+/* Any of it may be a user's or a server's: four columns show a byte. */
+static void say_clean(struct bf_cli *cli, const char *text)
+{
+    bf_autobuf struct bf_buf clean = BF_BUF_INIT((size_t)4 * MAX_MESSAGE);
+
+    if (bf_text_add(&clean, bf_slice_str(text), 0, true, NULL) == 0)
+        fprintf(cli->err, "%s\n", clean.data ? clean.data : "");
+}
+
 void bf_cli_say(struct bf_cli *cli, const char *fmt, ...)
 {
-    /* Any of it may be a user's or a server's: four columns show a byte. */
-    bf_autobuf struct bf_buf clean = BF_BUF_INIT((size_t)4 * MAX_MESSAGE);
     char text[MAX_MESSAGE];
     va_list ap;
 
@@ -91,8 +98,7 @@ void bf_cli_say(struct bf_cli *cli, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(text, sizeof(text), fmt, ap);
     va_end(ap);
-    if (bf_text_add(&clean, bf_slice_str(text), 0, true, NULL) == 0)
-        fprintf(cli->err, "%s\n", clean.data ? clean.data : "");
+    say_clean(cli, text);
 }
 
 const char *bf_cli_workspace(struct bf_cli *cli, struct bf_err *err)
