@@ -19,7 +19,7 @@ struct bf_msg {
 
 struct bf_mailbox *bf_mailbox_new(struct bf_err *err);
 
-/* The messages still in it are the caller's: take them first. */
+/* Take the messages first: what is still in it is freed by nobody. */
 void bf_mailbox_free(struct bf_mailbox *box);
 
 /* Readable while there may be messages: for epoll. Borrowed. */

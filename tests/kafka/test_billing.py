@@ -158,7 +158,7 @@ class KillTest(CrashCase, Example):
             follower = self.fleet.procs.start(f"billing{n}", self.following(self.db))
             if n % 2 == 0:
                 wait_until(lambda: self.rows() > min(seen[-1], JOBS - 1), 60, "rows")
-            time.sleep(random.uniform(0, 1))
+            time.sleep(random.uniform(0, 1))  # to be killed anywhere, not a wait
             self.assertTrue(follower.alive(), follower.log_text()[-2000:])
             follower.kill9()
             seen.append(self.rows())

@@ -99,6 +99,8 @@ def overlaps(intervals: list[Interval]) -> Iterator[str]:
 
 
 class MembersTest(CrashCase):
+    alone = True  # it measures how long a take-over takes
+
     def setUp(self) -> None:
         super().setUp()
         self.members: list[Watched] = []
