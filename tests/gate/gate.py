@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import fuzz
 from counts import Counts, failures_of_ctest, of_ctest, of_unittest
 from pieces import BUILD, LOGS, ROOT, Argv, Piece, finished, run
 
@@ -168,26 +169,18 @@ def checks(gate: Gate, full: bool) -> None:
     gate.tool("layers and lengths", "ctags", source)
 
 
-def fuzz(gate: Gate, seconds: int) -> None:
+def fuzzers(gate: Gate) -> None:
     """As many at a time as there are cores: they do nothing but compute."""
+    minutes = float(os.environ.get("BF_FUZZ_MINUTES", "1"))
+    names = fuzz.targets()
+    if "BF_FUZZ_MINUTES" not in os.environ:
+        whole = 10 * -(-len(names) // CORES)
+        print(f"fuzzers: a minute each; BF_FUZZ_MINUTES=10 would take {whole} min")
     if build(gate, "fuzz"):
-        targets = [Path(f).stem for f in files("tests/fuzz/fuzz_*.c")]
-        pieces = [fuzz_piece(target, seconds) for target in targets]
-        side_by_side(gate, pieces, CORES, None, seconds / 60 + 5)
-
-
-def fuzz_piece(target: str, seconds: int) -> Piece:
-    name = target.removeprefix("fuzz_")
-    found = BUILD / "fuzz" / "found" / name
-    found.mkdir(parents=True, exist_ok=True)
-    corpus = ROOT / "tests" / "fuzz" / "corpus" / name
-    options = [f"-max_total_time={seconds}", f"-artifact_prefix={found}/"]
-    words = ROOT / "tests" / "fuzz" / f"{name}.dict"
-    if words.exists():
-        options.append(f"-dict={words}")
-    inputs = [found, *([corpus] if corpus.is_dir() else [])]
-    argv = [BUILD / "fuzz" / "tests" / target, *options, *inputs]
-    return Piece(f"fuzz {name}", f"fuzz {name}", argv, {}, ROOT)
+        pieces = [fuzz.piece(name, minutes * 60) for name in names]
+        side_by_side(gate, pieces, CORES, None, minutes + 5)
+        for piece in pieces:
+            print(f"    {piece.step}: {fuzz.added_up(piece)}")
 
 
 def other_debian(gate: Gate) -> None:
@@ -282,7 +275,7 @@ def everything(gate: Gate, full: bool) -> None:
     kafka_tests(gate, [], full)
     if full:
         other_debian(gate)
-        fuzz(gate, 60)
+        fuzzers(gate)
 
 
 def only(gate: Gate, pattern: str, full: bool) -> None:

@@ -1,14 +1,18 @@
 """The gate's own eyes: it must not count a failure as a pass."""
 
+import contextlib
+import io
 import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "gate"))
 
 import counts  # noqa: E402
+import fuzz  # noqa: E402
 import source  # noqa: E402
 import units  # noqa: E402
 
@@ -51,6 +55,34 @@ class CountsTest(unittest.TestCase):
         self.assertEqual(found.reasons, ['no "x" here'])
         good = counts.of_unittest("Ran 2 tests in 0.1s\n\nOK\n")
         self.assertEqual(str(good), "2 passed, 0 failed")
+
+
+class FuzzTest(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.object(fuzz, "CACHE", folder / "cache"))
+        self.enterContext(mock.patch.object(fuzz, "BUILD", folder / "build"))
+
+    def test_each_target_has_a_source_and_a_corpus_that_stays(self) -> None:
+        self.assertIn("json", fuzz.targets())
+        piece = fuzz.piece("json", 90)
+        words = [str(word) for word in piece.argv]
+        self.assertIn("-max_total_time=90", words)
+        folders = [word for word in words[1:] if not word.startswith("-")]
+        self.assertEqual(folders[0], str(fuzz.CACHE / "json"))
+        self.assertIn(str(ROOT / "tests" / "fuzz" / "corpus" / "json"), folders)
+
+    def test_minutes_add_up(self) -> None:
+        piece = fuzz.piece("json", 1)
+        (fuzz.CACHE / "json" / "input").write_bytes(b"{}")
+        piece.seconds = 90.0
+        self.assertEqual(fuzz.added_up(piece), "1.5 min in all, 1 inputs kept")
+        self.assertEqual(fuzz.added_up(piece), "3.0 min in all, 1 inputs kept")
+
+    def test_a_wrong_name_is_refused(self) -> None:
+        with contextlib.redirect_stderr(io.StringIO()) as said:
+            self.assertRaises(SystemExit, fuzz.main, ["nothing"])
+        self.assertIn("no target nothing", said.getvalue())
 
 
 class Apart(unittest.TestCase):

@@ -8,6 +8,9 @@
  * spared; of those behind them one in `one_in` fails, which ones is the seed's
  * choice. one_in = 0: only the first of them fails. How many allocations there
  * were is the last line on stderr when the program exits.
+ *
+ * BLOCKFLEET_TEST_LEAK=bytes: each allocation takes so many more, for ever. It
+ * is how ./run soak is shown to see a leak.
  */
 
 #include <errno.h>
@@ -18,6 +21,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* NOLINTBEGIN(bugprone-reserved-identifier): ld's names for --wrap */
@@ -39,6 +43,7 @@ FILE *__real_open_memstream(char **text, size_t *len);
 FILE *__wrap_open_memstream(char **text, size_t *len);
 
 static uint64_t after, one_in, seed;
+static size_t leaked_bytes;
 static bool enabled;
 static atomic_uint_fast64_t count;
 
@@ -46,6 +51,7 @@ static atomic_uint_fast64_t count;
 __attribute__((constructor)) static void read_plan(void)
 {
     const char *text = getenv("BLOCKFLEET_TEST_ALLOC");
+    const char *leaked = getenv("BLOCKFLEET_TEST_LEAK");
     unsigned long numbers[3] = {0};
     char *end = NULL;
 
@@ -57,6 +63,7 @@ __attribute__((constructor)) static void read_plan(void)
     one_in = numbers[1];
     seed = numbers[2];
     enabled = end != NULL;
+    leaked_bytes = leaked ? strtoul(leaked, NULL, 10) : 0;
 }
 
 __attribute__((destructor)) static void report(void)
@@ -75,10 +82,20 @@ static uint64_t mixed(uint64_t x)
     return x ^ (x >> 31);
 }
 
+/* Written to, or the kernel would never give it. */
+static void leak(void)
+{
+    void *lost = leaked_bytes > 0 ? __real_malloc(leaked_bytes) : NULL;
+
+    if (lost)
+        explicit_bzero(lost, leaked_bytes);
+}
+
 static bool fails(void)
 {
     uint64_t n;
 
+    leak();
     if (!enabled)
         return false;
     n = atomic_fetch_add(&count, 1);
