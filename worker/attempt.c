@@ -334,11 +334,9 @@ void bf_attempt_apply(const struct bf_attempt *attempt,
     }
 }
 
-bool bf_attempt_is(const struct bf_attempt *attempt, size_t i,
+bool bf_attempt_is(const struct bf_attempt *attempt, const struct bf_touched *t,
                    const struct bf_meta *what)
 {
-    const struct bf_touched *t = &attempt->touched[i];
-
     return what->txn_seq == t->seq &&
            strcmp(what->writer, attempt->config->txn_id) == 0;
 }

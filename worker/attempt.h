@@ -61,9 +61,9 @@ void bf_attempt_apply(const struct bf_attempt *attempt,
 
 /*
  * Is this attempt what is committed? what: the committed offset's metadata of
- * touched[i]'s first lane. By txn_seq, and by whose it is.
+ * the touched shard's first lane. By txn_seq, and by whose it is.
  */
-bool bf_attempt_is(const struct bf_attempt *attempt, size_t i,
+bool bf_attempt_is(const struct bf_attempt *attempt, const struct bf_touched *t,
                    const struct bf_meta *what);
 
 #endif

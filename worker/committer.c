@@ -8,6 +8,7 @@
 #include "schemas/check.h"
 #include "schemas/err.h"
 #include "worker/attempt.h"
+#include "worker/committed.h"
 #include "worker/crash.h"
 
 #define MAX_ITEMS 2048   /* of one transaction */
@@ -330,72 +331,81 @@ static void reopen(struct bf_committer *c)
         reply_fatal(c, &err);
 }
 
+/* The first that is still ours; NULL: none is. */
+static const struct bf_touched *witness(const struct bf_committer *c,
+                                        const struct bf_attempt *attempt)
+{
+    for (size_t i = 0; i < attempt->ntouched; i++) {
+        const struct bf_touched *t = &attempt->touched[i];
+
+        if (c->shards[t->shard].open && c->shards[t->shard].epoch == t->epoch)
+            return t;
+    }
+    return NULL;
+}
+
+/*
+ * A transaction of its own, since a plain commit of a generation that has just
+ * ended makes librdkafka throw away the whole assignment.
+ */
+static int put_mark(struct bf_committer *c, uint32_t shard,
+                    char ret_mark[BF_MARK_SIZE])
+{
+    rd_kafka_topic_partition_list_t *offsets =
+        rd_kafka_topic_partition_list_new(1);
+    struct bf_txn_batch batch = {.offsets = offsets, .group = c->group};
+    struct bf_err err = {0};
+    enum bf_txn_end end;
+
+    bf_committed_mark(offsets, c->config.topics, shard, ret_mark);
+    end = bf_txn_run(c->txn, &batch, &err);
+    rd_kafka_topic_partition_list_destroy(offsets);
+    if (end == BF_TXN_COMMITTED)
+        return 0;
+    bf_log_err(BF_LOG_WARN, "read_back", &err,
+               bf_kv_str("end", bf_txn_end_name(end)));
+    if (end == BF_TXN_STALE)
+        c->stale = true;
+    if (end == BF_TXN_FENCED)
+        fenced(c);
+    return -1;
+}
+
 /*
  * The producer is new, so the old transaction is over: what is committed now
  * tells how it ended. One shard is enough, a transaction is atomic; a shard
- * that has a new owner by now tells nothing.
+ * that is not ours any more tells nothing, and matters to nobody.
+ *
+ * The question goes to whom the consumer takes for the group's coordinator. A
+ * broker that has been replaced and does not know it yet answers too, with
+ * what it had: believed, we would write it all a second time. It cannot have
+ * our mark. (A restore needs none: who assigned us the shard has all that its
+ * last owner committed, or is the successor of one who had.)
  */
 static void read_back(struct bf_committer *c)
 {
     struct bf_attempt *attempt = c->unsure;
-    rd_kafka_topic_partition_list_t *parts =
-        rd_kafka_topic_partition_list_new((int)attempt->ntouched);
-    rd_kafka_resp_err_t code;
+    const struct bf_touched *t = witness(c, attempt);
+    struct bf_resume_facts lanes[BF_INPUT_LANES] = {0};
+    char mark[BF_MARK_SIZE];
     bool is = false;
 
-    for (size_t i = 0; i < attempt->ntouched; i++)
-        rd_kafka_topic_partition_list_add(
-            parts, bf_topic_name(c->config.topics, BF_TOPIC_JOBS),
-            (int32_t)attempt->touched[i].shard);
-    code = rd_kafka_committed(c->config.consumer, parts, CALL_MS);
-    for (int i = 0; !code && i < parts->cnt; i++) {
-        const rd_kafka_topic_partition_t *part = &parts->elems[i];
-        struct bf_slice text = {part->metadata, part->metadata_size};
-        struct bf_resume_facts facts = {0};
-
-        code = part->err;
-        if (!code)
-            bf_resume_facts_take(&facts, part->offset, text);
-        is = is || (facts.committed &&
-                    bf_attempt_is(attempt, (size_t)i, &facts.meta));
-    }
-    rd_kafka_topic_partition_list_destroy(parts);
-    if (code) {
+    if (t) {
         c->retry_ms = bf_mono_ms() + RETRY_MS;
-        return;
+        if (!c->group || c->stale || put_mark(c, t->shard, mark) ||
+            bf_committed_ask(c->config.consumer, c->config.topics, t->shard,
+                             mark, CALL_MS, lanes))
+            return;
+        is = lanes[BF_LANE_JOBS].committed &&
+             bf_attempt_is(attempt, t, &lanes[BF_LANE_JOBS].meta);
+        bf_log_info("read_back", bf_kv_bool("committed", is));
     }
-    bf_log_info("read_back", bf_kv_bool("committed", is));
     c->unsure = NULL;
     finish(c, attempt, is ? BF_TXN_COMMITTED : BF_TXN_ABORTED);
     c->retry_ms = 0;
 }
 
 /* ---- what is committed: asked by a new owner ---- */
-
-static int ask_committed(rd_kafka_t *rk, const struct bf_committer *c,
-                         struct bf_query *query, int timeout_ms)
-{
-    static const enum bf_topic topics[] = {BF_TOPIC_JOBS, BF_TOPIC_BATCH};
-    rd_kafka_topic_partition_list_t *parts =
-        rd_kafka_topic_partition_list_new(BF_INPUT_LANES);
-    rd_kafka_resp_err_t code;
-
-    for (size_t i = 0; i < BF_INPUT_LANES; i++)
-        rd_kafka_topic_partition_list_add(
-            parts, bf_topic_name(c->config.topics, topics[i]),
-            (int32_t)query->shard);
-    code = rd_kafka_committed(rk, parts, timeout_ms);
-    for (int i = 0; !code && i < parts->cnt; i++) {
-        const rd_kafka_topic_partition_t *part = &parts->elems[i];
-        struct bf_slice text = {part->metadata, part->metadata_size};
-
-        code = part->err;
-        if (!code)
-            bf_resume_facts_take(&query->lanes[i], part->offset, text);
-    }
-    rd_kafka_topic_partition_list_destroy(parts);
-    return code ? -1 : 0;
-}
 
 static int ask_watermarks(const struct bf_committer *c, enum bf_topic topic,
                           uint32_t shard, int64_t *ret_low, int64_t *ret_high)
@@ -431,7 +441,8 @@ static void fence_writer(const struct bf_committer *c,
     struct bf_query stable = {.shard = query->shard};
     struct bf_err err = {0};
 
-    if (ask_committed(c->config.reader, c, &stable, CALL_MS))
+    if (bf_committed_ask(c->config.reader, c->config.topics, query->shard, NULL,
+                         CALL_MS, stable.lanes))
         return;
     for (size_t i = 0; i < BF_INPUT_LANES; i++) {
         const char *txn_id = stable.lanes[i].meta.writer;
@@ -457,7 +468,8 @@ static void fence_writer(const struct bf_committer *c,
 static int answer_query(struct bf_committer *c, struct bf_query *query)
 {
     memset(query->lanes, 0, sizeof(query->lanes));
-    if (ask_committed(c->config.consumer, c, query, UNSTABLE_MS))
+    if (bf_committed_ask(c->config.consumer, c->config.topics, query->shard,
+                         NULL, UNSTABLE_MS, query->lanes))
         return -1;
     bf_crash_point("after_offset_fetch");
     /*

@@ -14,6 +14,7 @@ What is compared stands in verdict.py.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -256,15 +257,23 @@ class Sampler:
     def _sample(self) -> None:
         """By a request of our own: confluent-kafka reads metadata beyond its
         end, where it is not NUL-terminated."""
+        try:
+            found = wire.committed(self._coordinator(), self.group)
+        except (OSError, wire.WireError) as error:
+            raise NoAnswer(self.group) from error
+        self.oracle.samples += samples_of(found, self.oracle.prefix)
+
+    def _coordinator(self) -> tuple[str, int]:
+        """The one that all living brokers name. One that was replaced and does
+        not know it yet still answers, with what it had."""
+        named = set()
         for broker in self.oracle.bootstrap.split(","):
             host, port = broker.rsplit(":", 1)
-            try:
-                found = wire.committed((host, int(port)), self.group)
-            except (OSError, wire.WireError):
-                continue  # down, or not the group's coordinator
-            self.oracle.samples += samples_of(found, self.oracle.prefix)
-            return
-        raise NoAnswer(self.group)
+            with contextlib.suppress(OSError):
+                named.add(wire.find_coordinator((host, int(port)), self.group))
+        if len(named) != 1:
+            raise NoAnswer(f"{self.group}: {sorted(named)}")
+        return named.pop()
 
 
 class NoAnswer(Exception):

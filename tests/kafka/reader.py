@@ -127,12 +127,12 @@ class Reader:
 
 
 def committed(fleet: Fleet) -> list[Sample]:
-    """What the workers' group has committed now."""
+    """What the workers' group has committed of its inputs now."""
     broker = ("127.0.0.1", fleet.cluster.brokers[0].port())
     return [
         Sample(at.topic, at.partition, at.offset, at.metadata)
         for at in wire.committed(broker, fleet.group)
-        if at.offset >= 0
+        if at.offset >= 0 and at.topic != fleet.topic("state")
     ]
 
 

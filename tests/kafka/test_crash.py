@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from cases import FleetCase, SharedCase
+from confluent_kafka import Producer
 from fleet import FULL, spread_jobs
 from harness import Api, Proc, Proxy, wait_until
 from verdict import Evidence, Verdict
@@ -348,6 +349,42 @@ class ProxyTest(CrashCase, SharedCase):
 
     def test_add_offsets_are_cut(self) -> None:
         self.harm(Api.ADD_OFFSETS_TO_TXN, "cut_reply", count=6)
+
+    def take_over(self, worker: Proc) -> None:
+        """Another producer takes the worker's transactional.id."""
+        (up,) = [line for line in worker.log_json() if line["event"] == "worker_up"]
+        other = Producer(
+            {
+                "bootstrap.servers": self.cluster.bootstrap,
+                "transactional.id": up["txn_id"],
+            }
+        )
+        other.init_transactions(30)
+
+    def test_a_deposed_coordinator_is_not_believed(self) -> None:
+        """A transaction is committed, its worker is not told. Whom it asks for
+        the offsets answers with what they were before it began."""
+        proxy = self.enterContext(Proxy(self.cluster))
+        worker = self.start("w0", bootstrap=self.cluster.proxy_bootstrap)
+        jobs = spread_jobs(self.fleet, 400, WORKSPACES, mixed)
+
+        def harm() -> None:
+            self.fleet.submit(jobs[:200])
+            self.reach(200)
+            hold = proxy.rule(Api.END_TXN, "hold_reply")
+            self.fleet.submit(jobs[200:])
+            hold.wait_hits()
+            self.take_over(worker)
+            old = proxy.rule(Api.OFFSET_FETCH, "old_reply", count=3)
+            proxy.cut_all()
+            old.wait_hits()
+
+        self.judged(len(jobs), harm)
+        said = list(worker.log_json())
+        stale = [line for line in said if line["event"] == "stale_offsets"]
+        self.assertEqual(len(stale), 3)
+        ends = [line["committed"] for line in said if line["event"] == "read_back"]
+        self.assertIn(True, ends)
 
     def test_end_txn_is_late(self) -> None:
         count = 10 if FULL else 4

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Literal, Self, get_args
 
 from .broker import Broker, Cluster
-from .procs import HANG_S, wait_until
+from .procs import wait_until
 
 MAX_FRAME_BYTES = 128 << 20
 
@@ -57,6 +57,7 @@ Action = Literal[
     "delay_reply",  # pass the reply on `delay_s` later
     "hold_request",  # keep the request until release()
     "hold_reply",  # the broker has done it; keep the reply until release()
+    "old_reply",  # give the reply that the first such OffsetFetch had
 ]
 
 
@@ -85,7 +86,7 @@ class Rule:
     def released(self) -> bool:
         return self._free.is_set()
 
-    def wait_hits(self, hits: int = 1, deadline_s: float = HANG_S) -> None:
+    def wait_hits(self, hits: int = 1, deadline_s: float = 30.0) -> None:
         """Wait until the rule has been applied that often."""
         wait_until(lambda: self.hits >= hits, deadline_s, f"{hits} hits of {self}")
 
@@ -97,6 +98,7 @@ class _Connection:
     client: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     broker: tuple[asyncio.StreamReader, asyncio.StreamWriter]
     reply_rules: dict[int, Rule] = field(default_factory=dict)
+    questions: dict[int, bytes] = field(default_factory=dict)
 
     def cut(self) -> None:
         for _, writer in (self.client, self.broker):
@@ -111,6 +113,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._seen: Counter[int] = Counter()
+        self._first_replies: dict[bytes, bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -210,6 +213,8 @@ class Proxy:
             frame = await _read_frame(connection.client[0])
             api, correlation, client = _request_head(frame)
             rule = self._pick(api, client)
+            if api == Api.OFFSET_FETCH:
+                connection.questions[correlation] = frame[:4] + frame[8:]
             if rule is not None:
                 if rule.action == "cut_request":
                     return
@@ -224,9 +229,15 @@ class Proxy:
             frame = await _read_frame(connection.broker[0])
             correlation = struct.unpack_from(">i", frame)[0]
             rule = connection.reply_rules.pop(correlation, None)
+            first = frame
+            question = connection.questions.pop(correlation, None)
+            if question is not None:
+                first = self._first_replies.setdefault(question, frame)
             if rule is not None:
                 if rule.action == "cut_reply":
                     return
+                if rule.action == "old_reply":
+                    frame = frame[:4] + first[4:]
                 await _wait(rule)
             await _write_frame(connection.client[1], frame)
 

@@ -4,10 +4,12 @@ Whether it is ready: an open port says little, a broker accepts connections
 before it knows the cluster. And what a group has committed, metadata included:
 confluent-kafka reads metadata beyond its end (it is not NUL-terminated).
 And who coordinates a group or a transaction, for what the first question does.
-Layouts: https://kafka.apache.org/protocol (request header v1, Metadata v4,
-OffsetFetch v5, FindCoordinator v2: the newest that need no flexible encoding).
+Layouts: https://kafka.apache.org/protocol (Metadata v4 and FindCoordinator v2,
+the newest that need no flexible encoding; OffsetFetch v7, the first that can be
+told to wait for what the coordinator has not replicated yet).
 """
 
+import contextlib
 import socket
 import struct
 from dataclasses import dataclass, field
@@ -15,10 +17,12 @@ from dataclasses import dataclass, field
 METADATA = 3
 METADATA_VERSION = 4
 OFFSET_FETCH = 9
-OFFSET_FETCH_VERSION = 5
+OFFSET_FETCH_VERSION = 7
 FIND_COORDINATOR = 10
 FIND_COORDINATOR_VERSION = 2
 MAX_REPLY_BYTES = 16 << 20
+NO_TAGS = b"\0"
+NULL_ARRAY = b"\0"
 
 
 class WireError(Exception):
@@ -70,6 +74,29 @@ class _Reader:
     def ints(self) -> list[int]:
         return [self.int("i") for _ in range(max(0, self.int("i")))]
 
+    # ---- the flexible encoding, KIP-482
+
+    def varint(self) -> int:
+        value, shift = 0, 0
+        while True:
+            byte = self.int("B")
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value
+            shift += 7
+
+    def count(self) -> int:
+        """Of a compact array or string; null counts as empty."""
+        return max(0, self.varint() - 1)
+
+    def compact(self) -> str:
+        return self.take(self.count()).decode()
+
+    def skip_tags(self) -> None:
+        for _ in range(self.varint()):
+            self.varint()
+            self.take(self.varint())
+
 
 def _exchange(address: tuple[str, int], frame: bytes, timeout_s: float) -> bytes:
     with socket.create_connection(address, timeout=timeout_s) as sock:
@@ -91,11 +118,22 @@ def _read_exactly(sock: socket.socket, count: int) -> bytes:
 
 
 def _ask(
-    address: tuple[str, int], api: int, version: int, body: bytes, timeout_s: float
+    address: tuple[str, int],
+    api: int,
+    version: int,
+    body: bytes,
+    timeout_s: float,
+    *,
+    flexible: bool = False,
 ) -> _Reader:
     client = b"blockfleet-harness"
     head = struct.pack(">hhih", api, version, 1, len(client)) + client
-    return _Reader(_exchange(address, head + body, timeout_s))
+    if flexible:
+        head += NO_TAGS
+    reply = _Reader(_exchange(address, head + body, timeout_s))
+    if flexible:
+        reply.skip_tags()
+    return reply
 
 
 @dataclass(frozen=True)
@@ -109,42 +147,69 @@ class Committed:
 def committed(
     address: tuple[str, int], group: str, timeout_s: float = 2.0
 ) -> list[Committed]:
-    """What a group has committed, as its coordinator says: a stable answer,
-    without what open transactions have pending.
+    """What a group has committed, as its coordinator says: only what is stable,
+    so a partition of which a transaction is just ending is not among it.
+
+    Without require_stable (KIP-447) a coordinator answers from what it knows
+    to be replicated. One that has just taken over knows less than the last one
+    told: offsets would seem to go back.
 
     Raises OSError, or WireError when this broker cannot tell.
     """
     name = group.encode()
-    every_topic = struct.pack(">h", len(name)) + name + struct.pack(">i", -1)
-    reply = _ask(address, OFFSET_FETCH, OFFSET_FETCH_VERSION, every_topic, timeout_s)
-    found = []
+    body = bytes([len(name) + 1]) + name + NULL_ARRAY  # every topic
+    body += struct.pack(">?", True) + NO_TAGS  # require_stable
+    reply = _ask(
+        address, OFFSET_FETCH, OFFSET_FETCH_VERSION, body, timeout_s, flexible=True
+    )
     reply.int("i")  # throttle_time_ms
-    for _ in range(reply.int("i")):
-        topic = reply.string()
-        for _ in range(reply.int("i")):
-            partition, offset = reply.int("i"), reply.int("q")
-            reply.int("i")  # leader epoch
-            # confluent-kafka writes metadata with the NUL of its C string.
-            text = reply.string().removesuffix("\0")
-            at = Committed(topic, partition, offset, text)
-            if reply.int("h") == 0:
-                found.append(at)
+    found = [at for _ in range(reply.count()) for at in _committed_of_topic(reply)]
     error = reply.int("h")
     if error:
         raise WireError(f"OffsetFetch: error {error}")
     return found
 
 
-def find_coordinators(address: tuple[str, int], timeout_s: float = 2.0) -> None:
-    """Ask for those of a group and of a transaction, whatever the answers: the
-    first question has the broker make its internal topics.
+def _committed_of_topic(reply: _Reader) -> list[Committed]:
+    found = []
+    topic = reply.compact()
+    for _ in range(reply.count()):
+        partition, offset = reply.int("i"), reply.int("q")
+        reply.int("i")  # leader epoch
+        # confluent-kafka writes metadata with the NUL of its C string.
+        text = reply.compact().removesuffix("\0")
+        if reply.int("h") == 0:
+            found.append(Committed(topic, partition, offset, text))
+        reply.skip_tags()
+    reply.skip_tags()
+    return found
 
-    Raises OSError or WireError when it does not answer.
+
+def find_coordinator(
+    address: tuple[str, int], name: str, kind: int = 0, timeout_s: float = 2.0
+) -> tuple[str, int]:
+    """Where this broker believes the coordinator of a group to be; kind 1: of a
+    transactional.id.
+
+    Raises OSError, or WireError when it does not know.
     """
-    name = b"blockfleet-harness"
+    body = struct.pack(">h", len(name)) + name.encode() + struct.pack(">b", kind)
+    reply = _ask(address, FIND_COORDINATOR, FIND_COORDINATOR_VERSION, body, timeout_s)
+    reply.int("i")  # throttle_time_ms
+    error = reply.int("h")
+    reply.string()
+    if error:
+        raise WireError(f"FindCoordinator: error {error}")
+    reply.int("i")  # node
+    return reply.string(), reply.int("i")
+
+
+def find_coordinators(address: tuple[str, int]) -> None:
+    """Ask for both, whatever the answers: the first question has the broker make
+    its internal topics."""
     for kind in (0, 1):
-        body = struct.pack(">h", len(name)) + name + struct.pack(">b", kind)
-        _ask(address, FIND_COORDINATOR, FIND_COORDINATOR_VERSION, body, timeout_s)
+        with contextlib.suppress(WireError):
+            find_coordinator(address, "blockfleet-harness", kind)
 
 
 def metadata(address: tuple[str, int], timeout_s: float = 2.0) -> Metadata:

@@ -1,0 +1,75 @@
+#include "worker/committed.h"
+
+#include <sodium.h>
+
+#include "config/fleet_topics.h"
+#include "config/log.h"
+#include "schemas/check.h"
+
+/*
+ * Of bf.state, to which no offset belongs. Above any log's end, so that what
+ * watches the group's lag finds none there.
+ */
+#define MARK_OFFSET (1LL << 40)
+
+static const enum bf_topic lane_topics[] = {BF_TOPIC_JOBS, BF_TOPIC_BATCH};
+_Static_assert(bf_countof(lane_topics) == BF_INPUT_LANES, "a topic each");
+
+void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
+                       const struct bf_topics *topics, uint32_t shard,
+                       char ret_mark[BF_MARK_SIZE])
+{
+    rd_kafka_topic_partition_t *part = rd_kafka_topic_partition_list_add(
+        offsets, bf_topic_name(topics, BF_TOPIC_STATE), (int32_t)shard);
+    unsigned char bytes[16];
+
+    randombytes_buf(bytes, sizeof(bytes));
+    sodium_bin2hex(ret_mark, BF_MARK_SIZE, bytes, sizeof(bytes));
+    part->offset = MARK_OFFSET;
+    part->metadata = bf_must(strdup(ret_mark));
+    part->metadata_size = strlen(ret_mark);
+}
+
+static struct bf_slice metadata_of(const rd_kafka_topic_partition_t *part)
+{
+    return (struct bf_slice){part->metadata, part->metadata_size};
+}
+
+/* In one request, so that the mark says something of the lanes. */
+static int ask(rd_kafka_t *rk, rd_kafka_topic_partition_list_t *parts,
+               int timeout_ms)
+{
+    if (rd_kafka_committed(rk, parts, timeout_ms))
+        return -1;
+    for (int i = 0; i < parts->cnt; i++) {
+        if (parts->elems[i].err)
+            return -1;
+    }
+    return 0;
+}
+
+int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
+                     uint32_t shard, const char *mark, int timeout_ms,
+                     struct bf_resume_facts ret[BF_INPUT_LANES])
+{
+    rd_kafka_topic_partition_list_t *parts =
+        rd_kafka_topic_partition_list_new(BF_INPUT_LANES + 1);
+    int rc;
+
+    for (size_t i = 0; i < BF_INPUT_LANES; i++)
+        rd_kafka_topic_partition_list_add(
+            parts, bf_topic_name(topics, lane_topics[i]), (int32_t)shard);
+    rd_kafka_topic_partition_list_add(
+        parts, bf_topic_name(topics, BF_TOPIC_STATE), (int32_t)shard);
+    rc = ask(rk, parts, timeout_ms);
+    if (rc == 0 && mark &&
+        !bf_slice_is(metadata_of(&parts->elems[BF_INPUT_LANES]), mark)) {
+        bf_log_warn("stale_offsets", bf_kv_int("shard", shard));
+        rc = -1;
+    }
+    for (int i = 0; rc == 0 && i < BF_INPUT_LANES; i++)
+        bf_resume_facts_take(&ret[i], parts->elems[i].offset,
+                             metadata_of(&parts->elems[i]));
+    rd_kafka_topic_partition_list_destroy(parts);
+    return rc;
+}

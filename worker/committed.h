@@ -1,0 +1,31 @@
+#ifndef BF_WORKER_COMMITTED_H
+#define BF_WORKER_COMMITTED_H
+
+/* What the group has committed for a shard. Committer's thread. */
+
+#include <librdkafka/rdkafka.h>
+
+#include "worker/item.h"
+
+struct bf_topics;
+
+#define BF_MARK_SIZE (2 * 16 + 1)
+
+/*
+ * Adds an offset that means nothing but for its metadata, a mark that nobody
+ * has used before: commit it, and an answer that shows the mark is not older.
+ */
+void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
+                       const struct bf_topics *topics, uint32_t shard,
+                       char ret_mark[BF_MARK_SIZE]);
+
+/*
+ * Fills all of ret but low and high. -1 when there is no answer yet: what is
+ * pending gives none, nor does an answer that does not show mark (NULL: any
+ * will do). Blocks up to timeout_ms.
+ */
+int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
+                     uint32_t shard, const char *mark, int timeout_ms,
+                     struct bf_resume_facts ret[BF_INPUT_LANES]);
+
+#endif
