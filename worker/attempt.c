@@ -7,8 +7,6 @@
 
 /* A b entry is at most this often written for a shard that is busy. */
 #define BASE_EVERY_MS 5000
-/* The broker forgets offsets of topics that nobody subscribes to. */
-#define RECOMMIT_EVERY_MS 3600000
 
 static const enum bf_topic lane_topics[] = {
     [BF_LANE_JOBS] = BF_TOPIC_JOBS,
@@ -50,9 +48,7 @@ static struct bf_touched *touch(struct bf_attempt *attempt,
         .shard = item->shard, .epoch = item->epoch, .seq = shard->seq + 1};
     memcpy(t->ledgers, shard->ledgers, sizeof(t->ledgers));
     t->writes_base = bf_mono_ms() - shard->base_written_ms >= BASE_EVERY_MS;
-    for (size_t i = 0; i < BF_INPUT_LANES; i++)
-        t->moved[i] =
-            i == 0 || bf_mono_ms() - shard->committed_ms[i] > RECOMMIT_EVERY_MS;
+    t->moved[0] = true; /* even where nothing moves: it carries the txn_seq */
     return t;
 }
 
@@ -327,10 +323,6 @@ void bf_attempt_apply(const struct bf_attempt *attempt,
         memcpy(shard->ledgers, t->ledgers, sizeof(shard->ledgers));
         if (t->writes_base)
             shard->base_written_ms = bf_mono_ms();
-        for (size_t lane = 0; lane < BF_INPUT_LANES; lane++) {
-            if (t->moved[lane])
-                shard->committed_ms[lane] = bf_mono_ms();
-        }
     }
 }
 

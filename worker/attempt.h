@@ -18,7 +18,6 @@ struct bf_commit_shard {
     uint64_t seq;                             /* of the last commit */
     struct bf_ledger ledgers[BF_INPUT_LANES]; /* what is committed */
     int64_t base_written_ms;                  /* of the b entries */
-    int64_t committed_ms[BF_INPUT_LANES];     /* of the lanes' offsets */
 };
 
 /* The same, as it will be. */

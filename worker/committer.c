@@ -110,6 +110,7 @@ static void reply_bases(struct bf_committer *c,
 
         bases->shards[i].shard = t->shard;
         bases->shards[i].epoch = t->epoch;
+        bases->shards[i].written = t->writes_base;
         for (size_t lane = 0; lane < BF_INPUT_LANES; lane++)
             bases->shards[i].base[lane] = t->ledgers[lane].base;
     }

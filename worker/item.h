@@ -112,6 +112,7 @@ struct bf_bases {
         uint32_t shard;
         uint32_t epoch;
         int64_t base[BF_INPUT_LANES];
+        bool written; /* to b entries, too */
     } shards[];
 };
 

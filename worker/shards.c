@@ -64,24 +64,12 @@ void bf_shards_free(struct bf_shards *shards)
 
 /* ---- what the committer says of a shard ---- */
 
-static void take_bases(struct bf_shards *shards, const struct bf_bases *bases)
-{
-    for (size_t i = 0; i < bases->n; i++) {
-        const struct bf_base *base = &bases->shards[i];
-        struct bf_shard_slot *slot = &shards->slots[base->shard];
-
-        for (size_t k = 0; slot->epoch == base->epoch && k < BF_INPUT_LANES;
-             k++)
-            slot->lanes[k].base = base->base[k];
-    }
-}
-
 void bf_shards_take(struct bf_shards *shards, struct bf_msg *msg)
 {
     if (msg->kind == BF_MSG_QUERY)
         bf_shards_take_facts(shards, (struct bf_query *)msg);
     else if (msg->kind == BF_MSG_BASES)
-        take_bases(shards, (struct bf_bases *)msg);
+        bf_shards_take_bases(shards, (struct bf_bases *)msg);
     free(msg);
 }
 
@@ -169,6 +157,7 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
     if (bf_shards_serve_drains(shards, err))
         return -1;
     bf_shards_serve_stopped(shards);
+    bf_shards_serve_bases(shards);
     return bf_shards_serve_restores(shards, err);
 }
 
@@ -176,7 +165,8 @@ int bf_shards_wait(const struct bf_shards *shards, int max_ms)
 {
     if (shards->any_look && !shards->revoking)
         return 0;
-    return bf_shards_stopped_wait(shards, bf_shards_drain_wait(shards, max_ms));
+    max_ms = bf_shards_drain_wait(shards, max_ms);
+    return bf_shards_bases_wait(shards, bf_shards_stopped_wait(shards, max_ms));
 }
 
 /* ---- records ---- */

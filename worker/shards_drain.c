@@ -101,20 +101,6 @@ int bf_shards_revoked(struct bf_shards *shards, struct bf_consumer_event *event,
     return 0;
 }
 
-static void send_base(struct bf_shards *shards, uint32_t id)
-{
-    struct bf_item *item = bf_must(calloc(1, sizeof(*item)));
-
-    item->msg.kind = BF_MSG_ITEM;
-    item->shard = id;
-    item->epoch = shards->slots[id].epoch;
-    item->of_shard = true;
-    item->wants_base = true;
-    shards->slots[id].base_sent = true;
-    shards->slots[id].under_way++;
-    bf_committer_put(shards->config.committer, &item->msg);
-}
-
 /* True when nothing of it is under way any more, or time is up. */
 static bool is_drained(struct bf_shards *shards, uint32_t id)
 {
@@ -124,8 +110,10 @@ static bool is_drained(struct bf_shards *shards, uint32_t id)
         return true;
     if (bf_mono_ms() >= slot->drain_until_ms)
         return true;
-    if (slot->under_way == 0 && !slot->base_sent)
-        send_base(shards, id);
+    if (slot->under_way == 0 && !slot->base_sent) {
+        bf_shards_send_base(shards, id);
+        slot->base_sent = true;
+    }
     return slot->under_way == 0;
 }
 

@@ -100,6 +100,17 @@ static void warn(uint32_t id, enum bf_lane lane, const struct bf_resume *resume)
                     bf_kv_int("base", resume->meta.base));
 }
 
+static bool is_ahead_of_base(const struct bf_shard *state,
+                             const struct bf_restored *restored)
+{
+    for (size_t i = 0; i < BF_INPUT_LANES; i++) {
+        if (restored->lanes[i].meta.txn_seq >
+            bf_shard_base(state, (enum bf_lane)i)->meta.txn_seq)
+            return true;
+    }
+    return false;
+}
+
 static int open_shard(struct bf_shards *shards, uint32_t id,
                       const struct bf_restored *restored, struct bf_err *err)
 {
@@ -116,6 +127,8 @@ static int open_shard(struct bf_shards *shards, uint32_t id,
     tell_committer(shards, id, restored);
     slot->phase = BF_SHARD_OPEN;
     slot->base_sent = false;
+    slot->base_due_ms = INT64_MAX;
+    bf_shards_expect_base(slot, !is_ahead_of_base(slot->state, restored));
     bf_log_info("shard_open", bf_kv_int("shard", id),
                 bf_kv_int("epoch", slot->epoch),
                 bf_kv_int("base", slot->lanes[0].base),

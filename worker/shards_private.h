@@ -8,6 +8,7 @@
  *   shards_open.c     from the assignment to OPEN or STOPPED
  *   shards_drain.c    from OPEN to away, or back to ASKING
  *   shards_stopped.c  from STOPPED back to ASKING
+ *   shards_bases.c    the b entries that no job's end brings along
  */
 
 #include "worker/shards.h"
@@ -31,8 +32,9 @@ struct bf_shard_slot {
     struct bf_lane_reader lanes[BF_INPUT_LANES]; /* OPEN and DRAINING */
     struct bf_shard *state;                      /* the same */
     size_t under_way;
-    bool base_sent; /* the last b entry is with the committer */
-    bool folding;   /* a fold of the finished ids is with the committer */
+    bool base_sent;      /* the last b entry is with the committer */
+    int64_t base_due_ms; /* OPEN: when the next b entry is sent for */
+    bool folding;        /* a fold of the finished ids is with the committer */
     int64_t drain_until_ms;
     int64_t look_ms; /* STOPPED: when the facts are asked for again */
 };
@@ -113,5 +115,26 @@ void bf_shards_compare(struct bf_shards *shards, const struct bf_query *facts);
 
 /* Milliseconds until the next one is looked at, at most max_ms. */
 int bf_shards_stopped_wait(const struct bf_shards *shards, int max_ms);
+
+/* ---- shards_bases.c ---- */
+
+/*
+ * What was committed last is (not) in a b entry: one is due soon, so that a
+ * shard which falls idle and then loses its offsets goes on from no older one;
+ * or in an hour, so that it does not lose them.
+ */
+void bf_shards_expect_base(struct bf_shard_slot *slot, bool written);
+
+/* How far the committer has come. */
+void bf_shards_take_bases(struct bf_shards *shards,
+                          const struct bf_bases *bases);
+
+void bf_shards_send_base(struct bf_shards *shards, uint32_t id);
+
+/* Sends for those that are due. */
+void bf_shards_serve_bases(struct bf_shards *shards);
+
+/* Milliseconds until the next one is due, at most max_ms. */
+int bf_shards_bases_wait(const struct bf_shards *shards, int max_ms);
 
 #endif

@@ -21,6 +21,7 @@ from confluent_kafka.admin import (
     OffsetSpec,
     ResourceType,
 )
+from dispatching import read_all
 from fleet import BIN, Fleet, bfwire, now_ms
 from harness import Cluster, Proc, Procs, wait_until, wire
 from reader import GROUP, Reader
@@ -642,6 +643,36 @@ class ForgottenTest(FaultCase):
             self.assertEqual(
                 {(line["level"], line["base"]) for line in said}, {("warn", base)}
             )
+
+    def exact_bases(self) -> bool:
+        """Does the newest b entry of every shard say all that is complete?"""
+        newest = {}
+        for rec in read_all(self.cluster.bootstrap, "bf.state", self.shards):
+            if rec.key == b"b/jobs":
+                newest[rec.partition] = bfwire.load(rec.value, "bad")["base"]
+        return newest == dict(enumerate(self.ends("bf.jobs")))
+
+    @unittest.skipUnless(fleets.FULL, "a session has to end: --full")
+    def test_offsets_are_gone_after_idling_and_a_crash(self) -> None:
+        self.fleet.init_topics()
+        first = self.jobs("first", 60)
+        self.fleet.submit(first)
+        reader = self.read()
+        worker = self.fleet.worker("before")
+        self.wait_results(first)
+        wait_until(self.exact_bases, 60, "exact b entries of idle shards")
+        worker.kill9()
+        self.forget_offsets()
+        second = self.jobs("second", 60)
+        self.fleet.submit(second)
+        worker = self.fleet.worker("after")
+        self.wait_results(second)
+        self.assertEqual(len(lines(worker, "offsets_expired")), 2 * self.shards)
+        self.stop(worker)
+        self.assertEqual(len(reader.results), len(first) + len(second))
+        for results in reader.results.values():
+            self.assertEqual(len(results), 1)
+        self.assertEqual(reader.problems, [])
 
     @unittest.skipUnless(fleets.FULL, "a session has to end: --full")
     def test_offsets_are_gone_after_a_crash(self) -> None:
