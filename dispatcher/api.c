@@ -1,9 +1,11 @@
 #include "dispatcher/api.h"
 
+#include "config/clock.h"
 #include "config/log.h"
 #include "dispatcher/get.h"
 #include "dispatcher/loop.h"
 #include "dispatcher/metrics.h"
+#include "dispatcher/rate.h"
 #include "dispatcher/routes.h"
 #include "schemas/ids.h"
 
@@ -31,6 +33,31 @@ uint32_t bf_api_shards(struct bf_api *api, struct bf_problem *problem)
     if (state.shards == 0)
         bf_problem_set(problem, BF_PROBLEM_UNAVAILABLE, NULL, "%s", state.why);
     return state.shards;
+}
+
+int bf_api_allow(const struct bf_api *api, const char *workspace,
+                 struct bf_problem *problem)
+{
+    int64_t wait_ms = 0;
+
+    if (api->conf.rate)
+        wait_ms = bf_rate_wait_ms(api->conf.rate, bf_slice_str(workspace),
+                                  bf_mono_us());
+    if (wait_ms == 0)
+        return 0;
+    bf_problem_set(problem, BF_PROBLEM_RATE, "workspace",
+                   "workspace: %s submits faster than it may; again in %lld ms",
+                   workspace, (long long)wait_ms);
+    problem->retry_after_s = (unsigned)((wait_ms + 999) / 1000);
+    return -1;
+}
+
+void bf_api_charge(const struct bf_api *api, const char *workspace,
+                   size_t bytes)
+{
+    if (api->conf.rate)
+        bf_rate_charge(api->conf.rate, bf_slice_str(workspace), bytes,
+                       bf_mono_us());
 }
 
 /* ---- the door -------------------------------------------------------------*/

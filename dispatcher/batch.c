@@ -61,9 +61,13 @@ static bool has_failed(const struct bf_batch *batch)
     __extension__ typedef __int128 wide;
     int64_t of = batch->sealed ? batch->count : bf_batch_total(batch);
 
-    return batch->max_failure_ppm >= 0 &&
-           (wide)bf_batch_failures(batch) * BF_PPM >
-               (wide)of * batch->max_failure_ppm;
+    if (batch->max_failure_ppm < 0)
+        return false;
+    if (!batch->sealed && batch->max_failure_ppm > 0 &&
+        bf_batch_ended(batch) < BF_BATCH_JUDGED)
+        return false;
+    return (wide)bf_batch_failures(batch) * BF_PPM >
+           (wide)of * batch->max_failure_ppm;
 }
 
 enum bf_batch_state bf_batch_state(const struct bf_batch *batch, int64_t now_ms)

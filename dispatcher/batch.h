@@ -24,6 +24,12 @@ struct bf_batch {
     int64_t jobs[BF_STATUSES];
 };
 
+/*
+ * Of a batch that is not sealed, nobody knows how many jobs will follow: one
+ * that may have some failures is judged once so many jobs have ended.
+ */
+#define BF_BATCH_JUDGED 10
+
 /* A place in jobs[]. */
 int bf_batch_status(enum bf_row_rank rank, enum bf_outcome outcome);
 

@@ -50,6 +50,15 @@ int bf_post_resume(struct bf_api *api);
 /* The shards to place by; 0: the request was refused, 503. */
 uint32_t bf_api_shards(struct bf_api *api, struct bf_problem *problem);
 
+/*
+ * May this workspace write to Kafka now? -1: 429. Who then does so is charged
+ * as if it were a job.
+ */
+int bf_api_allow(const struct bf_api *api, const char *workspace,
+                 struct bf_problem *problem);
+void bf_api_charge(const struct bf_api *api, const char *workspace,
+                   size_t bytes);
+
 /* Answer with this body, which is taken. */
 void bf_api_answer(struct bf_request *req, unsigned status,
                    struct bf_buf *json);

@@ -102,7 +102,7 @@ static const struct bf_limit limits[] = {
     {.what = "pages, results and sums of more than 64 KiB in memory",
      OPTION("inflight_bytes"),
      US(BUSY)},
-    {.what = "jobs of one workspace in a second",
+    {.what = "jobs of one workspace in a second, batch orders too",
      OPTION("workspace_jobs_per_s"),
      US(RATE),
      .then = "an upload waits instead"},

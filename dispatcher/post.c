@@ -129,11 +129,7 @@ int64_t bf_post_wait_ms(const struct bf_post *post,
 void bf_post_charge(const struct bf_post *post,
                     const struct bf_shipment *shipment)
 {
-    struct bf_rate *rate = post->api->conf.rate;
-
-    if (rate)
-        bf_rate_charge(rate, bf_slice_str(shipment->workspace), shipment->bytes,
-                       bf_mono_us());
+    bf_api_charge(post->api, shipment->workspace, shipment->bytes);
 }
 
 /* ---- the request ----------------------------------------------------------*/

@@ -342,10 +342,11 @@ static void ship(struct order *order)
     struct bf_problem problem;
     uint32_t shards = bf_api_shards(order->api, &problem);
 
-    if (shards == 0) {
+    if (shards == 0 || bf_api_allow(order->api, order->workspace, &problem)) {
         bf_request_refuse(order->req, &problem);
         return;
     }
+    bf_api_charge(order->api, order->workspace, order->body.len);
     order->busy = true;
     placing.shards = shards;
     if (bf_outbox_order(order->api->conf.outbox, &order->control, &placing,

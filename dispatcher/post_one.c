@@ -118,21 +118,6 @@ static size_t on_body(struct bf_handler *handler, struct bf_slice piece)
     return piece.len;
 }
 
-static int check_rate(const struct bf_post *post,
-                      const struct bf_shipment *shipment,
-                      struct bf_problem *problem)
-{
-    int64_t wait_ms = bf_post_wait_ms(post, shipment);
-
-    if (wait_ms == 0)
-        return 0;
-    bf_problem_set(problem, BF_PROBLEM_RATE, "workspace",
-                   "workspace: %s submits faster than it may; again in %lld ms",
-                   shipment->workspace, (long long)wait_ms);
-    problem->retry_after_s = (unsigned)((wait_ms + 999) / 1000);
-    return -1;
-}
-
 static void on_end(struct bf_handler *handler)
 {
     struct one *one = one_from(handler);
@@ -146,7 +131,7 @@ static void on_end(struct bf_handler *handler)
                    : NULL;
     bf_buf_release(&one->body);
     bf_post_hold(post, 0);
-    if (!shipment || check_rate(post, shipment, &problem)) {
+    if (!shipment || bf_api_allow(post->api, shipment->workspace, &problem)) {
         bf_shipment_free(shipment);
         bf_request_refuse(post->req, &problem);
         return;

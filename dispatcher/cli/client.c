@@ -1,7 +1,6 @@
 #include "dispatcher/cli/client.h"
 
 #include <curl/curl.h>
-#include <jansson.h>
 #include <poll.h>
 #include <sodium.h>
 
@@ -11,6 +10,8 @@
 #define CONNECT_MS 5000
 #define MAX_PAUSE_MS 5000
 #define PROBLEM_SIZE 200
+#define GET_MS 120000
+#define GET_TRIES 8
 
 struct bf_client {
     CURL *easy;
@@ -299,6 +300,93 @@ int bf_client_send(struct bf_client *client,
         poll(NULL, 0, pause_ms);
     }
 }
+
+/* ---- GET ----------------------------------------------------------------- */
+
+static int get(struct bf_client *client, const char *path,
+               struct bf_client_reply *reply, struct bf_err *err)
+{
+    const struct bf_client_request request = {
+        .method = "GET",
+        .path = path,
+        .timeout_ms = GET_MS,
+        .tries = GET_TRIES,
+    };
+
+    return bf_client_send(client, &request, reply, err);
+}
+
+/* New reference. */
+static json_t *object_of(struct bf_slice text, struct bf_err *err)
+{
+    json_t *doc = json_loadb(text.ptr, text.len, JSON_ALLOW_NUL, NULL);
+
+    if (json_is_object(doc))
+        return doc;
+    json_decref(doc);
+    bf_err_set(err, BF_ERR_REJECT, "refused",
+               "the dispatcher's answer is not a JSON object");
+    return NULL;
+}
+
+json_t *bf_client_get(struct bf_client *client, const char *path,
+                      unsigned *ret_status, struct bf_err *err)
+{
+    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
+    int failed = get(client, path, &reply, err);
+
+    if (ret_status)
+        *ret_status = reply.status;
+    return failed ? NULL : object_of(bf_buf_slice(&reply.body), err);
+}
+
+/* What row() said last. */
+static int each_line(struct bf_slice page, bf_client_row_fn *row, void *arg,
+                     struct bf_err *err)
+{
+    int status = 0;
+
+    while (page.len > 0 && status == 0) {
+        const char *end = memchr(page.ptr, '\n', page.len);
+        size_t len = end ? (size_t)(end - page.ptr) : page.len;
+
+        if (len > 0) {
+            json_auto_t *doc = object_of((struct bf_slice){page.ptr, len}, err);
+
+            status = doc ? row(arg, doc, err) : -1;
+        }
+        len += end != NULL;
+        page = (struct bf_slice){page.ptr + len, page.len - len};
+    }
+    return status;
+}
+
+int bf_client_rows(struct bf_client *client, const char *path,
+                   bf_client_row_fn *row, void *arg, struct bf_err *err)
+{
+    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
+    bf_autobuf struct bf_buf next = BF_BUF_INIT(MAX_PATH);
+
+    for (;;) {
+        char before[sizeof(reply.cursor)];
+        int status;
+
+        memcpy(before, reply.cursor, sizeof(before));
+        bf_buf_clear(&next);
+        if (bf_buf_adds(&next, path, err) ||
+            bf_client_query(&next, "cursor", before[0] ? before : NULL, err) ||
+            get(client, next.data, &reply, err))
+            return -1;
+        status = each_line(bf_buf_slice(&reply.body), row, arg, err);
+        if (status != 0 || !reply.cursor[0])
+            return status < 0 ? -1 : 0;
+        if (strcmp(before, reply.cursor) == 0)
+            return bf_err_set(err, BF_ERR_REJECT, "refused",
+                              "the dispatcher gives the same page again");
+    }
+}
+
+/* ---- paths --------------------------------------------------------------- */
 
 static int add_escaped(struct bf_buf *path, const char *text,
                        struct bf_err *err)

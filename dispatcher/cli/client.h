@@ -6,6 +6,7 @@
  * at a time, blocking. One thread.
  */
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "schemas/buf.h"
@@ -64,6 +65,22 @@ void bf_client_reply_release(struct bf_client_reply *reply);
 int bf_client_send(struct bf_client *client,
                    const struct bf_client_request *request,
                    struct bf_client_reply *ret, struct bf_err *err);
+
+/*
+ * GET a JSON object, patiently; new reference, NULL on failure. ret_status may
+ * be NULL; 0 when there was no answer.
+ */
+json_t *bf_client_get(struct bf_client *client, const char *path,
+                      unsigned *ret_status, struct bf_err *err);
+
+/*
+ * GET what comes in pages, an object a line, all of it: path has a query, but
+ * no cursor. The doc is borrowed for the call and may be changed. 1: no more of
+ * them are wanted.
+ */
+typedef int bf_client_row_fn(void *arg, json_t *doc, struct bf_err *err);
+int bf_client_rows(struct bf_client *client, const char *path,
+                   bf_client_row_fn *row, void *arg, struct bf_err *err);
 
 /* Append name=value to a path, escaped, with ? or & before it. */
 int bf_client_query(struct bf_buf *path, const char *name, const char *value,

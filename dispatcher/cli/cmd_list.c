@@ -7,8 +7,6 @@
 
 #define MAX_LIST 100000U
 #define PAGE 1000U
-#define PAGE_MS 60000
-#define TRIES 6
 
 /* Options that are the query's parameters, under the same names. */
 static const char *const filters[] = {"status", "batch", "order-key",
@@ -27,18 +25,16 @@ static int add_filter(struct bf_cli *cli, const char *name, struct bf_buf *path,
     return bf_client_query(path, parameter, bf_args_get(&cli->args, name), err);
 }
 
-static int page_path(struct bf_cli *cli, const char *workspace,
-                     const char *cursor, size_t limit, struct bf_buf *path,
-                     struct bf_err *err)
+/* One more than is wanted tells that there are more. */
+static int list_path(struct bf_cli *cli, const char *workspace, size_t limit,
+                     struct bf_buf *path, struct bf_err *err)
 {
     char number[24];
 
-    snprintf(number, sizeof(number), "%zu", limit < PAGE ? limit : PAGE);
-    bf_buf_clear(path);
+    snprintf(number, sizeof(number), "%zu", limit < PAGE ? limit + 1 : PAGE);
     if (bf_buf_adds(path, "/v1/jobs", err) ||
         bf_client_query(path, "workspace", workspace, err) ||
-        bf_client_query(path, "limit", number, err) ||
-        bf_client_query(path, "cursor", cursor[0] ? cursor : NULL, err))
+        bf_client_query(path, "limit", number, err))
         return -1;
     for (size_t i = 0; i < bf_countof(filters); i++) {
         if (add_filter(cli, filters[i], path, err))
@@ -47,23 +43,21 @@ static int page_path(struct bf_cli *cli, const char *workspace,
     return 0;
 }
 
-/* One page, a job a line, behind the jobs that are there. */
-static int take_page(struct bf_slice page, json_t *jobs, struct bf_err *err)
-{
-    while (page.len > 0) {
-        const char *end = memchr(page.ptr, '\n', page.len);
-        size_t len = end ? (size_t)(end - page.ptr) : page.len;
-        json_t *job = json_loadb(page.ptr, len, JSON_ALLOW_NUL, NULL);
+struct list {
+    json_t *jobs;
+    size_t limit;
+    bool more;
+};
 
-        if (!job)
-            return bf_err_set(err, BF_ERR_REJECT, "refused",
-                              "the dispatcher's answer is not a job a line");
-        if (json_array_append_new(jobs, job))
-            return bf_err_oom(err);
-        len += end != NULL;
-        page = (struct bf_slice){page.ptr + len, page.len - len};
+static int on_job(void *arg, json_t *job, struct bf_err *err)
+{
+    struct list *list = arg;
+
+    if (json_array_size(list->jobs) == list->limit) {
+        list->more = true;
+        return 1;
     }
-    return 0;
+    return json_array_append(list->jobs, job) ? bf_err_oom(err) : 0;
 }
 
 static int gather(struct bf_cli *cli, size_t limit, json_t *jobs,
@@ -72,28 +66,12 @@ static int gather(struct bf_cli *cli, size_t limit, json_t *jobs,
     bf_autoclient struct bf_client *client = bf_cli_client(cli, err);
     const char *workspace = client ? bf_cli_workspace(cli, err) : NULL;
     bf_autobuf struct bf_buf path = BF_BUF_INIT(8192);
-    char cursor[160] = "";
+    struct list list = {jobs, limit, false};
 
-    if (!workspace)
+    if (!workspace || list_path(cli, workspace, limit, &path, err) ||
+        bf_client_rows(client, path.data, on_job, &list, err))
         return -1;
-    do {
-        bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
-        struct bf_client_request request = {
-            .method = "GET", .timeout_ms = PAGE_MS, .tries = TRIES};
-
-        if (page_path(cli, workspace, cursor, limit - json_array_size(jobs),
-                      &path, err))
-            return -1;
-        request.path = path.data;
-        if (bf_client_send(client, &request, &reply, err) ||
-            take_page(bf_buf_slice(&reply.body), jobs, err))
-            return -1;
-        if (cursor[0] && strcmp(cursor, reply.cursor) == 0)
-            return bf_err_set(err, BF_ERR_REJECT, "refused",
-                              "the dispatcher gives the same page again");
-        memcpy(cursor, reply.cursor, sizeof(cursor));
-    } while (cursor[0] && json_array_size(jobs) < limit);
-    if (cursor[0])
+    if (list.more)
         bf_cli_say(cli, "there are more: see --limit, --status and --to");
     return 0;
 }

@@ -2,25 +2,20 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 
 #include "config/clock.h"
+#include "dispatcher/cli/batches.h"
 #include "dispatcher/cli/client.h"
 #include "dispatcher/cli/commands.h"
 #include "dispatcher/cli/jobs.h"
 #include "dispatcher/cli/jpegs.h"
 #include "dispatcher/cli/progress.h"
-#include "dispatcher/cli/upload.h"
+#include "dispatcher/cli/sender.h"
 #include "dispatcher/cli/video_report.h"
 #include "schemas/err.h"
 
 #define FOR_EVER_S UINT64_C(604800) /* a week */
-#define ASK_MS 60000
-#define PAGE_MS 120000
-#define TRIES 8
 #define PAGE "200"
-#define POLL_MS 200
-#define REFUSALS_SHOWN 5
 /* Small parts: workers begin while the rest of the video is taken apart. */
 #define PART_LINES 32
 #define PART_BYTES (4U << 20)
@@ -37,86 +32,22 @@ struct task {
     bool waits;
     uint64_t limit; /* frames at most */
     uint64_t frames;
-    uint64_t accepted;
-    uint64_t refused;
+    struct bf_sender sender;
     int64_t until_ms; /* bf_mono_ms() */
 };
 
 static void task_release(struct task *task)
 {
+    bf_sender_release(&task->sender);
     bf_video_job_release(&task->video);
     bf_video_out_release(&task->out);
     bf_buf_release(&task->code);
 }
 
-/* ---- asking the dispatcher ----------------------------------------------- */
-
-static int get(struct task *task, const struct bf_buf *path,
-               struct bf_client_reply *reply, struct bf_err *err)
+static struct bf_batches at_of(const struct task *task)
 {
-    const struct bf_client_request request = {
-        .method = "GET",
-        .path = path->data,
-        .timeout_ms = PAGE_MS,
-        .tries = TRIES,
-    };
-
-    return bf_client_send(task->client, &request, reply, err);
-}
-
-/* New reference; a JSON object. */
-static json_t *get_object(struct task *task, const struct bf_buf *path,
-                          unsigned *ret_status, struct bf_err *err)
-{
-    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
-    int failed = get(task, path, &reply, err);
-    json_t *doc;
-
-    if (ret_status)
-        *ret_status = reply.status;
-    if (failed)
-        return NULL;
-    doc = json_loadb(reply.body.data ? reply.body.data : "", reply.body.len, 0,
-                     NULL);
-    if (!json_is_object(doc)) {
-        json_decref(doc);
-        bf_err_set(err, BF_ERR_REJECT, "refused",
-                   "the dispatcher's answer is not a JSON object");
-        return NULL;
-    }
-    return doc;
-}
-
-struct counts {
-    uint64_t total, ended;
-};
-
-static uint64_t number_of(const json_t *doc, const char *name)
-{
-    json_int_t value = json_integer_value(json_object_get(doc, name));
-
-    return value > 0 ? (uint64_t)value : 0;
-}
-
-/* How far the batch is; all 0 when there is none. */
-static int ask_batch(struct task *task, struct counts *ret, struct bf_err *err)
-{
-    bf_autobuf struct bf_buf path = BF_BUF_INIT(1024);
-    json_auto_t *doc = NULL;
-    unsigned status = 0;
-    uint64_t open;
-
-    if (bf_buf_adds(&path, "/v1/batches", err) ||
-        bf_client_segment(&path, task->video.batch, err) ||
-        bf_client_query(&path, "workspace", task->workspace, err))
-        return -1;
-    doc = get_object(task, &path, &status, err);
-    if (!doc && status != 404)
-        return -1;
-    open = number_of(doc, "waiting") + number_of(doc, "running");
-    ret->total = number_of(doc, "total");
-    ret->ended = ret->total > open ? ret->total - open : 0;
-    return 0;
+    return (struct bf_batches){task->client, task->workspace,
+                               task->video.batch};
 }
 
 /* ---- results ------------------------------------------------------------- */
@@ -147,97 +78,55 @@ static int complete(struct task *task, json_t *doc, struct bf_err *err)
     return 0;
 }
 
-static int take_line(struct task *task, struct bf_slice line,
-                     struct bf_err *err)
-{
-    json_auto_t *doc = json_loadb(line.ptr, line.len, JSON_ALLOW_NUL, NULL);
+struct gathering {
+    struct task *task;
+    struct bf_progress progress;
+};
 
-    if (!json_is_object(doc))
-        return bf_err_set(err, BF_ERR_REJECT, "refused",
-                          "a result of the dispatcher is not a JSON object");
+static int on_result(void *arg, json_t *doc, struct bf_err *err)
+{
+    struct gathering *gathering = arg;
+    struct task *task = gathering->task;
+
     if (!bf_video_out_wants(&task->out, doc, task->limit))
         return 0;
-    if (complete(task, doc, err))
+    if (complete(task, doc, err) ||
+        bf_video_out_take(&task->out, doc, task->limit, err))
         return -1;
-    return bf_video_out_take(&task->out, doc, task->limit, err);
-}
-
-static int take_page(struct task *task, struct bf_slice page,
-                     struct bf_err *err)
-{
-    while (page.len > 0) {
-        const char *end = memchr(page.ptr, '\n', page.len);
-        size_t len = end ? (size_t)(end - page.ptr) : page.len;
-
-        if (len > 0 && take_line(task, (struct bf_slice){page.ptr, len}, err))
-            return -1;
-        len += end != NULL;
-        page = (struct bf_slice){page.ptr + len, page.len - len};
-    }
+    bf_progress_set(&gathering->progress, task->out.results, "");
     return 0;
-}
-
-static int page_path(const struct task *task, const char *cursor,
-                     struct bf_buf *path, struct bf_err *err)
-{
-    bf_buf_clear(path);
-    if (bf_buf_adds(path, "/v1/results", err) ||
-        bf_client_query(path, "workspace", task->workspace, err) ||
-        bf_client_query(path, "batch", task->video.batch, err) ||
-        bf_client_query(path, "cursor", cursor[0] ? cursor : NULL, err))
-        return -1;
-    return bf_client_query(path, "limit", PAGE, err);
 }
 
 /* All results of the batch that there are and that we do not have. */
 static int gather(struct task *task, struct bf_err *err)
 {
-    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
     bf_autobuf struct bf_buf path = BF_BUF_INIT(1024);
-    struct bf_progress progress;
+    struct gathering gathering = {.task = task};
+    int failed;
 
-    bf_progress_init(&progress, task->cli, "fetching  ", task->frames);
-    do {
-        if (page_path(task, reply.cursor, &path, err) ||
-            get(task, &path, &reply, err) ||
-            take_page(task, bf_buf_slice(&reply.body), err)) {
-            bf_progress_end(&progress);
-            return -1;
-        }
-        bf_progress_set(&progress, task->out.results, "");
-    } while (reply.cursor[0]);
-    bf_progress_end(&progress);
-    return 0;
+    if (bf_buf_adds(&path, "/v1/results", err) ||
+        bf_client_query(&path, "workspace", task->workspace, err) ||
+        bf_client_query(&path, "batch", task->video.batch, err) ||
+        bf_client_query(&path, "limit", PAGE, err))
+        return -1;
+    bf_progress_init(&gathering.progress, task->cli, "fetching  ",
+                     task->frames);
+    failed =
+        bf_client_rows(task->client, path.data, on_result, &gathering, err);
+    bf_progress_end(&gathering.progress);
+    return failed;
 }
 
 /* ---- sending ------------------------------------------------------------- */
 
-static int on_answer(void *arg, const struct bf_answer *answer,
-                     struct bf_err *err)
+static void name_frame(void *arg, uint64_t number, char *out, size_t size)
 {
-    struct task *task = arg;
-
-    (void)err;
-    if (answer->accepted)
-        task->accepted++;
-    else if (task->refused++ < REFUSALS_SHOWN)
-        bf_cli_say(task->cli, "frame %" PRIu64 ": refused: %s", answer->number,
-                   answer->problem);
-    return 0;
+    (void)arg;
+    snprintf(out, size, "frame %" PRIu64, number);
 }
 
-static int flush(struct task *task, struct bf_part *part, struct bf_err *err)
-{
-    if (part->nlines == 0)
-        return 0;
-    if (bf_part_send(task->client, part, NULL, on_answer, task, err))
-        return -1;
-    bf_part_clear(part);
-    return 0;
-}
-
-static int send_frame(struct task *task, struct bf_part *part,
-                      struct bf_slice jpeg, struct bf_err *err)
+static int send_frame(struct task *task, struct bf_slice jpeg,
+                      struct bf_err *err)
 {
     bf_autobuf struct bf_buf line = BF_BUF_INIT(BF_PART_BYTES);
     uint64_t frame = task->frames;
@@ -254,17 +143,14 @@ static int send_frame(struct task *task, struct bf_part *part,
     task->frames++;
     if (bf_video_out_has(&task->out, frame))
         return 0; /* ended in an earlier run of this command */
-    if (bf_video_job_line(&task->video, frame, jpeg, &line, err) ||
-        bf_part_put(part, frame, bf_buf_slice(&line), err))
+    if (bf_video_job_line(&task->video, frame, jpeg, &line, err))
         return -1;
-    if (part->nlines < PART_LINES && part->bytes.len < PART_BYTES)
-        return 0;
-    return flush(task, part, err);
+    return bf_sender_put(&task->sender, frame, bf_buf_slice(&line), err);
 }
 
 /* One piece of ffmpeg's output. 1: there may be more, 0: its end. */
 static int send_some(struct task *task, int fd, struct bf_jpegs *jpegs,
-                     struct bf_part *part, struct bf_err *err)
+                     struct bf_err *err)
 {
     char chunk[BF_JPEGS_READ];
     ssize_t got = read(fd, chunk, sizeof(chunk));
@@ -278,7 +164,7 @@ static int send_some(struct task *task, int fd, struct bf_jpegs *jpegs,
     if (bf_jpegs_add(jpegs, (struct bf_slice){chunk, (size_t)got}, err))
         return bf_err_prefix(err, "frame %" PRIu64, task->frames);
     while ((status = bf_jpegs_next(jpegs, &jpeg, err)) > 0) {
-        if (send_frame(task, part, jpeg, err))
+        if (send_frame(task, jpeg, err))
             return -1;
     }
     return status < 0 ? -1 : 1;
@@ -288,18 +174,15 @@ static int send_all(struct task *task, struct bf_ffmpeg *ffmpeg,
                     struct bf_progress *progress, struct bf_err *err)
 {
     bf_autojpegs struct bf_jpegs jpegs;
-    bf_autopart struct bf_part part = {0};
     char note[48];
     int status;
 
     bf_jpegs_init(&jpegs, BF_VIDEO_JPEG);
-    if (bf_part_init(&part, err))
-        return -1;
-    while ((status = send_some(task, ffmpeg->out, &jpegs, &part, err)) > 0) {
+    while ((status = send_some(task, ffmpeg->out, &jpegs, err)) > 0) {
         snprintf(note, sizeof(note), "%" PRIu64 " frames", task->frames);
         bf_progress_set(progress, task->frames, note);
     }
-    if (status < 0 || bf_ffmpeg_end(ffmpeg, err) || flush(task, &part, err))
+    if (status < 0 || bf_ffmpeg_end(ffmpeg, err))
         return -1;
     if (bf_jpegs_cut(&jpegs))
         return bf_err_set(err, BF_ERR_REJECT, "local",
@@ -312,22 +195,19 @@ static int send_all(struct task *task, struct bf_ffmpeg *ffmpeg,
 static int send_images(struct task *task, struct bf_progress *progress,
                        struct bf_err *err)
 {
-    const struct bf_images *images = &task->video.images;
+    const struct bf_folder *images = &task->video.images;
     bf_autobuf struct bf_buf image = BF_BUF_INIT(BF_VIDEO_JPEG);
-    bf_autopart struct bf_part part = {0};
     char note[48];
 
-    if (bf_part_init(&part, err))
-        return -1;
     for (size_t i = 0; i < images->count && i < task->limit; i++) {
         bf_buf_clear(&image);
-        if (bf_images_read(images, i, &image, err) ||
-            send_frame(task, &part, bf_buf_slice(&image), err))
+        if (bf_folder_read(images, i, &image, err) ||
+            send_frame(task, bf_buf_slice(&image), err))
             return -1;
         snprintf(note, sizeof(note), "%" PRIu64 " images", task->frames);
         bf_progress_set(progress, task->frames, note);
     }
-    return flush(task, &part, err);
+    return 0;
 }
 
 static int send_frames(struct task *task, struct bf_progress *progress,
@@ -352,7 +232,9 @@ static int send_video(struct task *task, struct bf_err *err)
 
     bf_progress_init(&progress, task->cli, "sending   ", about);
     progress.plain = true;
-    failed = send_frames(task, &progress, err);
+    failed = bf_sender_init(&task->sender, err) ||
+             send_frames(task, &progress, err) ||
+             bf_sender_flush(&task->sender, err);
     bf_progress_end(&progress);
     if (failed)
         return -1;
@@ -360,8 +242,8 @@ static int send_video(struct task *task, struct bf_err *err)
         return bf_err_set(err, BF_ERR_REJECT, "local",
                           "%.160s: ffmpeg found no frame in it", task->path);
     bf_cli_say(task->cli, "sent        %" PRIu64 " of %" PRIu64 " frames%s",
-               task->accepted, task->frames,
-               task->accepted + task->refused < task->frames
+               task->sender.accepted, task->frames,
+               task->sender.accepted + task->sender.refused < task->frames
                    ? ", the others have their results already"
                    : "");
     return 0;
@@ -369,38 +251,17 @@ static int send_video(struct task *task, struct bf_err *err)
 
 /* ---- waiting ------------------------------------------------------------- */
 
-/* PENDING "pending" when the time is over. */
 static int wait_batch(struct task *task, struct bf_err *err)
 {
-    uint64_t all = task->frames - task->refused;
-    int64_t began_ms = bf_mono_ms();
-    struct counts counts = {0};
-    struct bf_progress progress;
-    int failed;
+    const struct bf_batches at = at_of(task);
+    const struct bf_batches_goal goal = {
+        .jobs = task->frames - task->sender.refused,
+        .things = "frames",
+        .until_ms = task->until_ms,
+    };
+    json_auto_t *batch = NULL;
 
-    bf_progress_init(&progress, task->cli, "running   ", all);
-    progress.plain = true;
-    for (;;) {
-        char note[64];
-        int64_t took_ms;
-
-        failed = ask_batch(task, &counts, err);
-        if (failed || (counts.total >= all && counts.ended == counts.total) ||
-            bf_mono_ms() >= task->until_ms)
-            break;
-        took_ms = bf_mono_ms() - began_ms;
-        snprintf(note, sizeof(note), "%" PRIu64 " of %" PRIu64 ", %.0f s",
-                 counts.ended, all, (double)took_ms / 1000);
-        bf_progress_set(&progress, counts.ended, note);
-        poll(NULL, 0, POLL_MS);
-    }
-    bf_progress_end(&progress);
-    if (!failed && counts.ended < all)
-        return bf_err_set(err, BF_ERR_RETRY, "pending",
-                          "%" PRIu64 " of %" PRIu64 " frames have ended so "
-                          "far; the same command again goes on",
-                          counts.ended, all);
-    return failed;
+    return bf_batches_wait(task->cli, &at, &goal, &batch, err);
 }
 
 /* ---- the end ------------------------------------------------------------- */
@@ -448,7 +309,7 @@ static json_t *ask_usage(struct task *task, struct bf_err *err)
     if (bf_buf_adds(&path, "/v1/usage", err) ||
         bf_client_query(&path, "workspace", task->workspace, err))
         return NULL;
-    return get_object(task, &path, NULL, err);
+    return bf_client_get(task->client, path.data, NULL, err);
 }
 
 /* Which image a frame was. */
@@ -458,7 +319,7 @@ static int write_names(struct task *task, json_t *files, struct bf_err *err)
 
     if (task->video.images.count == 0)
         return 0;
-    if (bf_images_list(&task->video.images, &names, err) ||
+    if (bf_folder_list(&task->video.images, &names, err) ||
         bf_video_out_write(&task->out, "images.txt", bf_buf_slice(&names), err))
         return -1;
     return json_object_set_new(files, "images",
@@ -487,7 +348,7 @@ static enum bf_exit exit_of(const struct task *task)
 {
     const json_t *succeeded = json_object_get(task->out.outcomes, "succeeded");
 
-    if (task->refused > 0)
+    if (task->sender.refused > 0)
         return BF_EXIT_REFUSED;
     if (!task->waits)
         return BF_EXIT_OK;
@@ -501,15 +362,16 @@ static enum bf_exit exit_of(const struct task *task)
 static int open_folder(struct task *task, struct bf_err *err)
 {
     const char *given = bf_args_get(&task->cli->args, "out");
-    struct counts before = {0};
+    const struct bf_batches at = at_of(task);
+    json_auto_t *before = NULL;
 
     if (!task->waits)
         return 0;
     if (bf_video_out_init(&task->out, &task->video,
                           given ? given : task->video.batch, err) ||
-        ask_batch(task, &before, err))
+        bf_batches_get(&at, &before, err))
         return -1;
-    return before.ended > 0 ? gather(task, err) : 0;
+    return bf_batches_ended(before) > 0 ? gather(task, err) : 0;
 }
 
 static int read_options(struct task *task, struct bf_err *err)
@@ -570,6 +432,11 @@ enum bf_exit bf_cmd_video(struct bf_cli *cli)
         .cli = cli,
         .client = client,
         .code = BF_BUF_INIT(BF_MAX_BLOCK),
+        .sender = {.cli = cli,
+                   .client = client,
+                   .name = name_frame,
+                   .part_lines = PART_LINES,
+                   .part_bytes = PART_BYTES},
     };
 
     if (!client || video(&task, &err))

@@ -4,6 +4,7 @@
 #include <sodium.h>
 #include <sys/stat.h>
 
+#include "dispatcher/cli/batches.h"
 #include "dispatcher/cli/cli.h"
 #include "dispatcher/cli/job_body.h"
 #include "dispatcher/cli/splice.h"
@@ -12,7 +13,6 @@
 #include "schemas/json.h"
 #include "schemas/time.h"
 
-#define STEM 24 /* characters of the file's name in the batch's */
 #define DIGITS 6
 
 /* ---- identity ------------------------------------------------------------ */
@@ -44,28 +44,11 @@ static int digest(const struct bf_video_job *video, const char *path,
 
     bf_hash_init(&hash, BF_HASH128_BYTES);
     if (video->images.count > 0
-            ? bf_images_hash(&video->images, &hash, &image, err)
+            ? bf_folder_hash(&video->images, &hash, &image, err)
             : hash_file(path, &hash, err))
         return -1;
     bf_hash_final_hex(&hash, out);
     return 0;
-}
-
-/* What is left of a file's name when it has to be part of an id. */
-static void stem_of(const char *name, char out[STEM + 1])
-{
-    size_t len = strcspn(name, ".");
-
-    len = len > STEM ? STEM : len;
-    memcpy(out, name, len);
-    for (size_t i = 0; i < len; i++) {
-        char c = out[i];
-
-        if ((c < 'a' || c > 'z') && (c < 'A' || c > 'Z') &&
-            (c < '0' || c > '9'))
-            out[i] = '-';
-    }
-    out[len] = '\0';
 }
 
 /* Everything that a frame's result may depend on. */
@@ -75,7 +58,7 @@ static int derive_batch(struct bf_video_job *video, const char *path,
     json_t *block = json_object_get(video->members, "block");
     bf_autofree char *text = json_dumps(block, JSON_COMPACT | JSON_SORT_KEYS);
     char file[BF_HEX128_SIZE], hex[BF_HEX128_SIZE];
-    char rate[32], stem[STEM + 1];
+    char rate[32];
 
     if (!text)
         return bf_err_oom(err);
@@ -87,23 +70,19 @@ static int derive_batch(struct bf_video_job *video, const char *path,
                                     bf_slice_str(rate),
                                     bf_buf_slice(&video->given)},
                 5, hex);
-    stem_of(video->name, stem);
-    snprintf(video->batch, sizeof(video->batch), "%s%s%.12s", stem,
-             stem[0] ? "-" : "", hex);
+    bf_batches_name(video->name, hex, video->batch);
     return 0;
 }
 
 static int choose_batch(struct bf_video_job *video, struct bf_cli *cli,
                         const char *path, struct bf_err *err)
 {
-    const char *given = bf_args_get(&cli->args, "batch");
+    const char *given;
 
+    if (bf_batches_given(cli, BF_VIDEO_BATCH, &given, err))
+        return -1;
     if (!given)
         return derive_batch(video, path, err);
-    if (strlen(given) > BF_VIDEO_BATCH || !bf_job_id_ok(bf_slice_str(given)))
-        return bf_err_set(err, BF_ERR_REJECT, "usage",
-                          "--batch must be 1 to %d of [A-Za-z0-9_.-]",
-                          BF_VIDEO_BATCH);
     snprintf(video->batch, sizeof(video->batch), "%s", given);
     return 0;
 }
@@ -140,9 +119,10 @@ static int look_at(struct bf_video_job *video, const char *path,
 
     if (stat(path, &stat_) || !S_ISDIR(stat_.st_mode))
         return bf_ffmpeg_probe(path, &video->clip, err);
-    if (bf_images_init(&video->images, path, BF_VIDEO_FRAMES, err))
+    if (bf_folder_init(&video->images, path, bf_folder_is_image,
+                       BF_VIDEO_FRAMES, err))
         return -1;
-    first = bf_images_path(&video->images, 0);
+    first = bf_folder_path(&video->images, 0);
     if (!first)
         return bf_err_oom(err);
     if (bf_ffmpeg_probe(first, &video->clip, err))
@@ -180,7 +160,7 @@ void bf_video_job_release(struct bf_video_job *video)
 {
     json_decref(video->members);
     bf_buf_release(&video->given);
-    bf_images_release(&video->images);
+    bf_folder_release(&video->images);
     video->members = NULL;
 }
 

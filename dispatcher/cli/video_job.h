@@ -10,7 +10,7 @@
 #include <jansson.h>
 
 #include "dispatcher/cli/ffmpeg.h"
-#include "dispatcher/cli/images.h"
+#include "dispatcher/cli/folder.h"
 #include "schemas/ids.h"
 
 struct bf_cli;
@@ -27,7 +27,7 @@ struct bf_err;
 struct bf_video_job {
     const char *name; /* of the file, without folders; borrowed */
     struct bf_clip clip;
-    struct bf_images images; /* of a folder; none: it is a video */
+    struct bf_folder images; /* of a folder; none: it is a video */
     json_t *members;         /* of every job, but its id, place and inputs */
     struct bf_buf given;     /* --set, as "{...}" */
     char batch[BF_MAX_ID + 1];

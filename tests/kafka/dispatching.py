@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from confluent_kafka import Consumer, Message, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from harness import Cluster, Proc, Procs, wait_until
@@ -216,11 +216,14 @@ class Log:
 
         def done() -> bool:
             for message in consumer.consume(1_000, 0.05):
-                if message.error() is not None:
-                    ended.add(message.partition())
-                    self._next[message.partition()] = message.offset()
-                else:
+                error, partition = message.error(), message.partition()
+                if error is None:
+                    # Also behind an end that was told: others are waited for.
                     self.records.append(record_of(message))
+                    self._next[partition] = message.offset() + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(partition)
+                    self._next[partition] = message.offset()
             return len(ended) == len(self._next)
 
         try:

@@ -115,16 +115,20 @@ class BatchTest(DispatcherCase):
 
     def test_too_many_failures_close_it(self) -> None:
         self.say("/v1/batches", "fail", batch="b", max_failure_rate=0.25)
-        self.add("fail", "b", range(8))
+        self.add("fail", "b", range(16))
         how: dict[str, Any] = {
             "outcome": "failed",
             "reason": "user_error",
             "result": b"",
         }
-        self.end("fail", ["b0", "b1"], **how)
-        wait_until(lambda: self.told("fail", "b")["failed"] == 2, 20, "two failures")
+        # Five of sixteen are too many, but ten must have ended to say so.
+        self.end("fail", [f"b{n}" for n in range(5)], **how)
+        wait_until(lambda: self.told("fail", "b")["failed"] == 5, 20, "failures")
         self.assertEqual(self.told("fail", "b")["state"], "open")
-        self.end("fail", ["b2"], **how)
+        self.end("fail", [f"b{n}" for n in range(5, 9)])
+        wait_until(lambda: self.told("fail", "b")["ended"] == 9, 20, "nine ends")
+        self.assertEqual(self.told("fail", "b")["state"], "open")
+        self.end("fail", ["b9"])
         self.wait_state("fail", "b", "failed")
         for by in (self.one, self.other):
             answer = by.post(job("fail", id="more", batch="b", batch_index=9))
@@ -133,7 +137,7 @@ class BatchTest(DispatcherCase):
         lines = [job("fail", id=f"x{n}", batch="b", batch_index=n) for n in range(3)]
         told = self.other.post_lines([*lines, job("fail", id="alone")]).lines()
         self.assertEqual([line["status"] for line in told], [409, 409, 409, 202])
-        self.assertEqual(self.seal("fail", "b", 8).status, 409)
+        self.assertEqual(self.seal("fail", "b", 16).status, 409)
 
     def test_a_batch_that_was_not_opened_is_sealed_too(self) -> None:
         self.add("plain", "b", range(3))

@@ -22,7 +22,7 @@ from dispatching import (
     make_topics,
     read_all,
 )
-from harness import Cluster, Procs, wait_until
+from harness import HANG_S, Cluster, Procs, wait_until
 
 HOSTILE = [
     b"{}",
@@ -212,7 +212,9 @@ class DispatcherTest(DispatcherCase):
         )
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(head.encode() + lines + job("half", id="cut")[:20])
-            wait_until(lambda: len(self.records("half")) == 50, 20, "its whole lines")
+            wait_until(
+                lambda: len(self.records("half")) == 50, HANG_S, "its whole lines"
+            )
         head = "GET /v1/jobs/j0?workspace=half&wait=60 HTTP/1.1\r\nHost: x\r\n\r\n"
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(head.encode())

@@ -332,6 +332,24 @@ class DoorTest(Front):
         self.assertEqual([line["status"] for line in told], [202] * 60)
         self.assertGreater(took, 1.8)
 
+    def test_orders_about_batches_count_as_jobs_do(self) -> None:
+        dispatcher = self.new_dispatcher(
+            "orders", dispatcher__workspace_bytes_per_s="10"
+        ).start()
+
+        def order(path: str, **members: str | int) -> Answer:
+            body = json.dumps(members).encode()
+            return dispatcher.request("POST", f"{path}?workspace=orders", body)
+
+        name = "b" * 60  # its bytes take several seconds to be earned
+        self.assertEqual(order("/v1/batches", batch=name).status, 201)
+        refused = order(f"/v1/batches/{name}/seal", count=1)
+        self.assert_problem(refused, 429, "rate_limited")
+        self.assertGreaterEqual(int(refused.headers["Retry-After"]), 1)
+        self.assertEqual(dispatcher.post(job("orders")).status, 429)
+        # What is said already is not written again, and costs nothing.
+        self.assertEqual(order("/v1/batches", batch=name).status, 200)
+
     def test_who_stalls_stops_nobody(self) -> None:
         dispatcher = self.new_dispatcher(
             "stalled",

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+from dispatching import Log
 from harness import Api, Cluster, Procs, Proxy, Timeout, wait_until
 
 QUICK = {"reconnect.backoff.max.ms": "500"}
@@ -76,6 +77,37 @@ class BrokerTest(unittest.TestCase):
         with Cluster() as two:
             self.assertNotEqual(self.cluster.bootstrap, two.bootstrap)
             self.assertIsNotNone(self.cluster.brokers[0].metadata())
+
+
+class LogTest(unittest.TestCase):
+    """dispatching.Log, which others count records with."""
+
+    def test_what_comes_while_it_is_read_is_read_once(self) -> None:
+        cluster = self.enterContext(Cluster())
+        make_topic(cluster.bootstrap, "t", 4)
+        log = Log(cluster.bootstrap, "t", 4)
+        producer = Producer(
+            {"bootstrap.servers": cluster.bootstrap, "linger.ms": 0, **QUICK}
+        )
+
+        done = threading.Event()
+        written = 0
+
+        def write() -> None:
+            nonlocal written
+            while not done.wait(0.002):
+                producer.produce("t", b"%d" % written, partition=written % 4)
+                producer.flush()
+                written += 1
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        for _ in range(20):
+            log.read()
+        done.set()
+        writer.join()
+        values = [int(rec.value) for rec in log.read()]
+        self.assertEqual(sorted(values), list(range(written)))
 
 
 class ClusterTest(unittest.TestCase):

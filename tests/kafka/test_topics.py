@@ -10,7 +10,7 @@ import unittest
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 from confluent_kafka.admin import (
     AdminClient,
     AlterConfigOpType,
@@ -132,8 +132,10 @@ class TopicsTest(CommandCase):
             message = consumer.poll(0.1)
             if message is None:
                 return False
-            if message.error():
-                ended.add(message.partition())
+            error = message.error()
+            if error is not None:
+                if error.code() == KafkaError._PARTITION_EOF:
+                    ended.add(message.partition())
                 return len(ended) == SHARDS
             place = (message.topic(), message.partition())
             headers = message.headers() or []

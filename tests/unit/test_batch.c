@@ -56,7 +56,13 @@ static void a_state_follows_from_the_facts(void **unused)
          true},
         {sealed(limited(batch_of(0, 17, 3), 100000), 20), BF_BATCH_FAILED,
          true},
+        /* Before it is sealed, not by the first few that have ended... */
+        {limited(batch_of(0, 0, 9), 100000), BF_BATCH_OPEN, false},
+        {limited(batch_of(0, 0, 10), 100000), BF_BATCH_FAILED, true},
+        {sealed(limited(batch_of(0, 0, 2), 100000), 5), BF_BATCH_FAILED, true},
+        /* ...but none may fail of one that may have no failure. */
         {limited(batch_of(9, 9, 1), 0), BF_BATCH_FAILED, true},
+        {limited(batch_of(0, 0, 1), 0), BF_BATCH_FAILED, true},
         {limited(batch_of(0, 0, 9), 1000000), BF_BATCH_OPEN, false},
         {sealed(limited(batch_of(0, 0, 9), 1000000), INT64_MAX),
          BF_BATCH_SEALED, false},

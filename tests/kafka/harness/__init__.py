@@ -6,10 +6,11 @@ Standard library only. `tests/kafka` is the import root:
 """
 
 from .broker import Broker, Cluster
-from .procs import Proc, Procs, Timeout, wait_until
+from .procs import HANG_S, Proc, Procs, Timeout, wait_until
 from .proxy import Api, Proxy, Rule
 
 __all__ = [
+    "HANG_S",
     "Api",
     "Broker",
     "Cluster",

@@ -23,6 +23,10 @@ from typing import Any, Self, TypeVar
 
 T = TypeVar("T")
 
+# How long a wait may take that only ends a hang: no bound of the product's, and
+# long enough for a machine that does ten other things.
+HANG_S = 120.0
+
 _REAPER = """
 import os, signal, sys
 for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -188,13 +192,13 @@ class Proc:
                 with contextlib.suppress(ValueError):
                     yield json.loads(line)
 
-    def wait_log(self, pattern: str, deadline_s: float = 20.0) -> re.Match[str]:
+    def wait_log(self, pattern: str, deadline_s: float = HANG_S) -> re.Match[str]:
         """Wait for a match of the regular expression in its log."""
         compiled = re.compile(pattern, re.MULTILINE)
         return self._wait_log(lambda: compiled.search(self.log_text()), deadline_s)
 
     def wait_json(
-        self, predicate: Callable[[dict[str, Any]], bool], deadline_s: float = 20.0
+        self, predicate: Callable[[dict[str, Any]], bool], deadline_s: float = HANG_S
     ) -> dict[str, Any]:
         """Wait for a JSON log line for which `predicate` holds."""
         return self._wait_log(

@@ -23,7 +23,7 @@ from types import TracebackType
 from typing import Literal, Self, get_args
 
 from .broker import Broker, Cluster
-from .procs import wait_until
+from .procs import HANG_S, wait_until
 
 MAX_FRAME_BYTES = 128 << 20
 
@@ -86,7 +86,7 @@ class Rule:
     def released(self) -> bool:
         return self._free.is_set()
 
-    def wait_hits(self, hits: int = 1, deadline_s: float = 30.0) -> None:
+    def wait_hits(self, hits: int = 1, deadline_s: float = HANG_S) -> None:
         """Wait until the rule has been applied that often."""
         wait_until(lambda: self.hits >= hits, deadline_s, f"{hits} hits of {self}")
 

@@ -2,11 +2,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
-#include "dispatcher/cli/images.h"
+#include "dispatcher/cli/folder.h"
 #include "schemas/hash.h"
 
-static char folder[] = "/tmp/blockfleet-images-XXXXXX";
+static char folder[] = "/tmp/blockfleet-folder-XXXXXX";
 
 static void put(const char *name, const char *bytes)
 {
@@ -48,7 +49,7 @@ static int leave(void **state)
 
 static void test_images_by_name(void **state)
 {
-    bf_cleanup(bf_images_release) struct bf_images images = {0};
+    bf_cleanup(bf_folder_release) struct bf_folder images = {0};
     bf_autobuf struct bf_buf names = BF_BUF_INIT(100), bytes = BF_BUF_INIT(8);
 
     (void)state;
@@ -57,22 +58,42 @@ static void test_images_by_name(void **state)
     put("10.jpeg", "zero");
     put(".x.jpg", "hidden");
     put("notes.txt", "no image");
-    assert_int_equal(bf_images_init(&images, folder, 3, NULL), 0);
-    assert_int_equal(bf_images_list(&images, &names, NULL), 0);
+    assert_int_equal(
+        bf_folder_init(&images, folder, bf_folder_is_image, 3, NULL), 0);
+    assert_int_equal(bf_folder_list(&images, &names, NULL), 0);
     assert_string_equal(names.data, "10.jpeg\na.PNG\nb.jpg\n");
-    assert_int_equal(bf_images_read(&images, 1, &bytes, NULL), 0);
+    assert_int_equal(bf_folder_read(&images, 1, &bytes, NULL), 0);
     assert_slice(bf_buf_slice(&bytes), "one");
+}
+
+static void test_all_files_but_no_folders(void **state)
+{
+    bf_cleanup(bf_folder_release) struct bf_folder all = {0};
+    bf_autobuf struct bf_buf names = BF_BUF_INIT(100);
+    char path[128];
+
+    (void)state;
+    put("b.jpg", "two");
+    put(".x.jpg", "hidden");
+    put("notes.txt", "no image");
+    snprintf(path, sizeof(path), "%s/a.PNG", folder);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(bf_folder_init(&all, folder, NULL, 9, NULL), 0);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(bf_folder_list(&all, &names, NULL), 0);
+    assert_string_equal(names.data, "b.jpg\nnotes.txt\n");
 }
 
 static void hash_all(unsigned char out[BF_HASH128_BYTES])
 {
-    bf_cleanup(bf_images_release) struct bf_images images = {0};
+    bf_cleanup(bf_folder_release) struct bf_folder images = {0};
     bf_autobuf struct bf_buf scratch = BF_BUF_INIT(8);
     struct bf_hash hash;
 
     bf_hash_init(&hash, BF_HASH128_BYTES);
-    assert_int_equal(bf_images_init(&images, folder, 3, NULL), 0);
-    assert_int_equal(bf_images_hash(&images, &hash, &scratch, NULL), 0);
+    assert_int_equal(
+        bf_folder_init(&images, folder, bf_folder_is_image, 3, NULL), 0);
+    assert_int_equal(bf_folder_hash(&images, &hash, &scratch, NULL), 0);
     bf_hash_final(&hash, out);
 }
 
@@ -93,22 +114,23 @@ static void test_another_pixel_is_another_batch(void **state)
 
 static void test_ceilings(void **state)
 {
-    bf_cleanup(bf_images_release) struct bf_images few = {0}, one = {0};
-    bf_cleanup(bf_images_release) struct bf_images none = {0}, gone = {0};
+    bf_cleanup(bf_folder_release) struct bf_folder few = {0}, one = {0};
+    bf_cleanup(bf_folder_release) struct bf_folder none = {0}, gone = {0};
     bf_autobuf struct bf_buf bytes = BF_BUF_INIT(8);
     struct bf_err err = {0};
 
     (void)state;
-    assert_refused(bf_images_init(&none, folder, 3, &err), err, "local");
+    assert_refused(bf_folder_init(&none, folder, bf_folder_is_image, 3, &err),
+                   err, "local");
     assert_non_null(strstr(err.msg, "has no .jpg"));
     put("a.PNG", "nine bytes");
-    assert_int_equal(bf_images_init(&one, folder, 1, NULL), 0);
-    assert_refused(bf_images_read(&one, 0, &bytes, &err), err, "local");
+    assert_int_equal(bf_folder_init(&one, folder, NULL, 1, NULL), 0);
+    assert_refused(bf_folder_read(&one, 0, &bytes, &err), err, "local");
     assert_non_null(strstr(err.msg, "a.PNG is larger than 8 bytes"));
     put("b.jpg", "two");
-    assert_refused(bf_images_init(&few, folder, 1, &err), err, "local");
-    assert_non_null(strstr(err.msg, "more than 1 images"));
-    assert_refused(bf_images_init(&gone, "/nowhere/at/all", 1, &err), err,
+    assert_refused(bf_folder_init(&few, folder, NULL, 1, &err), err, "local");
+    assert_non_null(strstr(err.msg, "more than 1 files"));
+    assert_refused(bf_folder_init(&gone, "/nowhere/at/all", NULL, 1, &err), err,
                    "local");
 }
 
@@ -116,6 +138,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_images_by_name, clear),
+        cmocka_unit_test_teardown(test_all_files_but_no_folders, clear),
         cmocka_unit_test_teardown(test_another_pixel_is_another_batch, clear),
         cmocka_unit_test_teardown(test_ceilings, clear),
     };

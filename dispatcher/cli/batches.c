@@ -1,0 +1,208 @@
+#include "dispatcher/cli/batches.h"
+
+#include <inttypes.h>
+#include <poll.h>
+
+#include "config/clock.h"
+#include "dispatcher/cli/cli.h"
+#include "dispatcher/cli/client.h"
+#include "dispatcher/cli/progress.h"
+#include "schemas/err.h"
+#include "schemas/hash.h"
+
+#define STEM 24 /* characters of the file's name in the batch's */
+#define SAY_MS 60000
+#define TRIES 8
+#define POLL_MS 200
+#define MAX_POLL_MS 2000
+
+/* ---- names --------------------------------------------------------------- */
+
+/* What is left of a file's name when it has to be part of an id. */
+static void stem_of(const char *name, char out[STEM + 1])
+{
+    size_t len = strcspn(name, ".");
+
+    len = len > STEM ? STEM : len;
+    memcpy(out, name, len);
+    for (size_t i = 0; i < len; i++) {
+        char c = out[i];
+
+        if ((c < 'a' || c > 'z') && (c < 'A' || c > 'Z') &&
+            (c < '0' || c > '9'))
+            out[i] = '-';
+    }
+    out[len] = '\0';
+}
+
+void bf_batches_name(const char *file, const char *hex, char out[BF_MAX_ID + 1])
+{
+    char stem[STEM + 1];
+
+    stem_of(file, stem);
+    snprintf(out, BF_MAX_ID + 1, "%s%s%.12s", stem, stem[0] ? "-" : "", hex);
+}
+
+int bf_batches_given(struct bf_cli *cli, size_t max, const char **ret,
+                     struct bf_err *err)
+{
+    const char *given = bf_args_get(&cli->args, "batch");
+
+    if (given && (strlen(given) > max || !bf_job_id_ok(bf_slice_str(given))))
+        return bf_err_set(err, BF_ERR_REJECT, "usage",
+                          "--batch must be 1 to %zu of [A-Za-z0-9_.-]", max);
+    *ret = given;
+    return 0;
+}
+
+/* ---- ask ----------------------------------------------------------------- */
+
+static int add_path(const struct bf_batches *at, const char *tail,
+                    struct bf_buf *path, struct bf_err *err)
+{
+    if (bf_buf_adds(path, "/v1/batches", err) ||
+        bf_client_segment(path, at->batch, err) || bf_buf_adds(path, tail, err))
+        return -1;
+    return bf_client_query(path, "workspace", at->workspace, err);
+}
+
+int bf_batches_get(const struct bf_batches *at, json_t **ret,
+                   struct bf_err *err)
+{
+    bf_autobuf struct bf_buf path = BF_BUF_INIT(1024);
+    unsigned status = 0;
+    json_t *doc;
+
+    if (add_path(at, "", &path, err))
+        return -1;
+    doc = bf_client_get(at->client, path.data, &status, err);
+    if (!doc && status != 404)
+        return -1;
+    *ret = doc;
+    return 0;
+}
+
+static uint64_t number_of(const json_t *doc, const char *name)
+{
+    json_int_t value = json_integer_value(json_object_get(doc, name));
+
+    return value > 0 ? (uint64_t)value : 0;
+}
+
+uint64_t bf_batches_total(const json_t *doc)
+{
+    return number_of(doc, "total");
+}
+
+uint64_t bf_batches_ended(const json_t *doc)
+{
+    return number_of(doc, "ended");
+}
+
+bool bf_batches_is(const json_t *doc, const char *state)
+{
+    const char *text = json_string_value(json_object_get(doc, "state"));
+
+    return text && strcmp(text, state) == 0;
+}
+
+/* ---- say ----------------------------------------------------------------- */
+
+static int say(const struct bf_batches *at, const char *path,
+               const struct bf_buf *body, struct bf_err *err)
+{
+    bf_autoreply struct bf_client_reply reply = BF_CLIENT_REPLY;
+    const struct bf_client_request request = {
+        .method = "POST",
+        .path = path,
+        .body = bf_buf_slice(body),
+        .content_type = "application/json",
+        .timeout_ms = SAY_MS,
+        .tries = TRIES,
+    };
+
+    if (bf_client_send(at->client, &request, &reply, err))
+        return bf_err_prefix(err, "batch %s", at->batch);
+    return 0;
+}
+
+int bf_batches_open(const struct bf_batches *at, const char *rate,
+                    struct bf_err *err)
+{
+    bf_autobuf struct bf_buf path = BF_BUF_INIT(1024), body = BF_BUF_INIT(1024);
+
+    if (bf_buf_adds(&path, "/v1/batches", err) ||
+        bf_client_query(&path, "workspace", at->workspace, err) ||
+        bf_buf_addf(&body, err, "{\"batch\":\"%s\"", at->batch) ||
+        (rate && bf_buf_addf(&body, err, ",\"max_failure_rate\":%s", rate)) ||
+        bf_buf_adds(&body, "}", err))
+        return -1;
+    return say(at, path.data, &body, err);
+}
+
+int bf_batches_seal(const struct bf_batches *at, uint64_t count,
+                    struct bf_err *err)
+{
+    bf_autobuf struct bf_buf path = BF_BUF_INIT(1024), body = BF_BUF_INIT(64);
+
+    if (add_path(at, "/seal", &path, err) ||
+        bf_buf_addf(&body, err, "{\"count\":%" PRIu64 "}", count))
+        return -1;
+    return say(at, path.data, &body, err);
+}
+
+/* ---- wait ---------------------------------------------------------------- */
+
+static bool has_ended(const json_t *doc, uint64_t jobs)
+{
+    uint64_t total = bf_batches_total(doc);
+
+    return bf_batches_is(doc, "failed") ||
+           (total >= jobs && bf_batches_ended(doc) == total);
+}
+
+static void show(struct bf_progress *progress, const json_t *doc, uint64_t jobs)
+{
+    uint64_t ended = bf_batches_ended(doc);
+    int64_t took_ms = bf_mono_ms() - progress->began_ms;
+    char note[64];
+
+    snprintf(note, sizeof(note), "%" PRIu64 " of %" PRIu64 ", %.0f s", ended,
+             jobs, (double)took_ms / 1000);
+    bf_progress_set(progress, ended, note);
+}
+
+int bf_batches_wait(struct bf_cli *cli, const struct bf_batches *at,
+                    const struct bf_batches_goal *goal, json_t **ret,
+                    struct bf_err *err)
+{
+    json_auto_t *doc = NULL;
+    struct bf_progress progress;
+    int failed, pause_ms = POLL_MS;
+    bool ended;
+
+    bf_progress_init(&progress, cli, "running   ", goal->jobs);
+    progress.plain = true;
+    for (;;) {
+        json_decref(doc);
+        doc = NULL;
+        failed = bf_batches_get(at, &doc, err);
+        ended = !failed && has_ended(doc, goal->jobs);
+        if (failed || ended || bf_mono_ms() >= goal->until_ms)
+            break;
+        show(&progress, doc, goal->jobs);
+        poll(NULL, 0, pause_ms);
+        if (pause_ms < MAX_POLL_MS)
+            pause_ms += pause_ms / 10;
+    }
+    bf_progress_end(&progress);
+    if (failed)
+        return -1;
+    if (!ended)
+        return bf_err_set(err, BF_ERR_RETRY, "pending",
+                          "%" PRIu64 " of %" PRIu64 " %s have ended so far; "
+                          "the same command again goes on",
+                          bf_batches_ended(doc), goal->jobs, goal->things);
+    *ret = bf_take(doc);
+    return 0;
+}
