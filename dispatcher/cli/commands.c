@@ -13,6 +13,26 @@
         "workspace", 'w', false, "NAME", "whose jobs"                          \
     }
 
+/* What a job runs, and how. */
+/* clang-format off: rows of a table */
+#define BLOCK_FLAGS                                                            \
+    {"code", 'c', false, "FILE", "Python with the function to run"},           \
+        {"function", 0, false, "NAME", "its name, if not run"},                \
+        {"init", 0, false, "FILE", "Python that runs once per process"},       \
+        {"init-function", 0, false, "NAME", "its function, if not init"},      \
+        {"import", 0, true, "LINE", "an import statement of the block"},       \
+    {                                                                          \
+        "block-type", 0, false, "NAME", "what the block is called in usage"    \
+    }
+#define RUN_FLAGS                                                              \
+    {"execution", 0, false, "MODE", "at_least_once or at_most_once"},          \
+        {"timeout-ms", 0, false, "N", "deadline of one run"},                  \
+    {                                                                          \
+        "max-attempts", 0, false, "N",                                         \
+            "runs, when an earlier one may have run"                           \
+    }
+/* clang-format on */
+
 static const struct bf_flag topics_init_flags[] = {
     {"dev-keys", 0, false, NULL, "first make the keys that are missing"},
     {"replace-untrusted", 0, false, NULL,
@@ -56,12 +76,7 @@ static const struct bf_flag apikeys_new_flags[] = {
 
 static const struct bf_flag submit_flags[] = {
     WORKSPACE,
-    {"code", 'c', false, "FILE", "Python with the function to run"},
-    {"function", 0, false, "NAME", "its name, if not run"},
-    {"init", 0, false, "FILE", "Python that runs once per process"},
-    {"init-function", 0, false, "NAME", "its function, if not init"},
-    {"import", 0, true, "LINE", "an import statement of the block"},
-    {"block-type", 0, false, "NAME", "what the block is called in usage"},
+    BLOCK_FLAGS,
     {"inputs", 'i', false, "FILE",
      "a JSON object, sent byte by byte; - is "
      "stdin"},
@@ -69,9 +84,7 @@ static const struct bf_flag submit_flags[] = {
     {"ndjson", 0, false, "FILE", "whole jobs, one a line; - is stdin"},
     {"id", 0, false, "ID", "the job's id; the same id is the same job"},
     {"key", 0, false, "KEY", "the same key sent again is the same job"},
-    {"execution", 0, false, "MODE", "at_least_once or at_most_once"},
-    {"timeout-ms", 0, false, "N", "deadline of one run"},
-    {"max-attempts", 0, false, "N", "runs, when an earlier one may have run"},
+    RUN_FLAGS,
     {"order-key", 0, false, "KEY", "jobs of one key run one after another"},
     {"backend", 0, false, "NAME", "where it is to run"},
     {"lane", 0, false, "LANE", "jobs or batch"},
@@ -86,22 +99,34 @@ static const struct bf_flag submit_flags[] = {
     {"timeout", 0, false, "SECONDS", "wait no longer than that"},
 };
 
+static const struct bf_flag batch_flags[] = {
+    WORKSPACE,
+    BLOCK_FLAGS,
+    {"set", 's', true, "NAME=VALUE", "one more input; JSON, else a string"},
+    {"batch", 0, false, "ID", "instead of one that follows from all this"},
+    {"max-failure-rate", 0, false, "N", "0.05: no more when a 20th has failed"},
+    {"skip-refused", 0, false, NULL, "seal it without what was refused"},
+    {"no-wait", 0, false, NULL, "do not wait until all have ended"},
+    {"timeout", 0, false, "SECONDS", "wait no longer than that"},
+    RUN_FLAGS,
+    {"order-key", 0, false, "KEY", "one after another, all of them"},
+    {"backend", 0, false, "NAME", "where they are to run"},
+    {"lane", 0, false, "LANE", "jobs or batch, if not batch"},
+    {"not-before", 0, false, "TIME", "RFC 3339"},
+    {"expires-at", 0, false, "TIME", "RFC 3339"},
+    {"callback-url", 0, false, "URL", "told of each that has ended"},
+    {"label", 'l', true, "NAME=VALUE", "returned with the results"},
+};
+
 static const struct bf_flag video_flags[] = {
     WORKSPACE,
-    {"code", 'c', false, "FILE", "Python with the function to run"},
-    {"function", 0, false, "NAME", "its name, if not run"},
-    {"init", 0, false, "FILE", "Python that runs once per process"},
-    {"init-function", 0, false, "NAME", "its function, if not init"},
-    {"import", 0, true, "LINE", "an import statement of the block"},
-    {"block-type", 0, false, "NAME", "what the block is called in usage"},
+    BLOCK_FLAGS,
     {"set", 's', true, "NAME=VALUE", "one more input; JSON, else a string"},
     {"fps", 0, false, "N", "frames a second to take, if not all; 5 or 1/2"},
     {"max-frames", 0, false, "N", "no more than the first N of them"},
     {"batch", 0, false, "ID", "instead of one that follows from all this"},
     {"out", 'o', false, "DIR", "folder for the results; waits for them"},
-    {"execution", 0, false, "MODE", "at_least_once or at_most_once"},
-    {"timeout-ms", 0, false, "N", "deadline of one run"},
-    {"max-attempts", 0, false, "N", "runs, when an earlier one may have run"},
+    RUN_FLAGS,
     {"backend", 0, false, "NAME", "where it is to run"},
     {"lane", 0, false, "LANE", "jobs or batch"},
     {"label", 'l', true, "NAME=VALUE", "returned with the results"},
@@ -344,6 +369,30 @@ static const struct bf_command commands[] = {
         .options = FLAGS(submit_flags),
         .exits = UNREACHABLE | REFUSED | ENDED,
         .run = bf_cmd_submit,
+    },
+    {
+        .name = "batch",
+        .words = "FILE",
+        .summary = "run a block over every line of a file, or every file",
+        .help =
+            "With --code, every line of FILE (NDJSON, - is stdin) is the\n"
+            "inputs of one job, forwarded byte by byte; without, a whole job\n"
+            "as 'submit --ndjson' takes it, and options are what it does not\n"
+            "say itself. FILE may be a folder: a .json file of it is inputs;\n"
+            "of any other the function gets file, its name, and image (.jpg,\n"
+            ".jpeg, .png) or content, its bytes.\n"
+            "The jobs are a batch, which is sealed when all are there. Its\n"
+            "name and theirs follow from the file, the block and the options:"
+            "\n"
+            "the same command again adds what is missing, and runs nothing\n"
+            "twice. It waits until all have ended, and then tells how, with\n"
+            "the first of those that did not succeed. 'results --batch'\n"
+            "fetches their results.",
+        .options = FLAGS(batch_flags),
+        .min_words = 1,
+        .max_words = 1,
+        .exits = UNREACHABLE | REFUSED | ENDED,
+        .run = bf_cmd_batch,
     },
     {
         .name = "video",

@@ -22,6 +22,14 @@ bool bf_folder_is_image(const char *name)
     return false;
 }
 
+const char *bf_folder_last(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    const char *name = slash ? slash + 1 : path;
+
+    return strspn(name, ".") == strlen(name) ? "" : name;
+}
+
 static int add_name(struct bf_folder *folder, size_t *cap, const char *name,
                     struct bf_err *err)
 {

@@ -44,6 +44,9 @@ int bf_folder_hash(const struct bf_folder *folder, struct bf_hash *hash,
 int bf_folder_list(const struct bf_folder *folder, struct bf_buf *out,
                    struct bf_err *err);
 
+/* The last part of a path; of "." and the like: "". */
+const char *bf_folder_last(const char *path);
+
 /* The path of one of them; the caller frees it. NULL: no memory. */
 char *bf_folder_path(const struct bf_folder *folder, size_t i);
 

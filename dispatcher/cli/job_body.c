@@ -1,5 +1,7 @@
 #include "dispatcher/cli/job_body.h"
 
+#include <sodium.h>
+
 #include "dispatcher/cli/splice.h"
 #include "schemas/err.h"
 #include "schemas/limits.h"
@@ -132,17 +134,14 @@ static int set_labels(struct bf_cli *cli, json_t *job, struct bf_err *err)
     return json_object_set(job, "labels", labels) ? bf_err_oom(err) : 0;
 }
 
-json_t *bf_job_body_members(struct bf_cli *cli, struct bf_buf *code,
-                            struct bf_err *err)
+json_t *bf_job_body_options(struct bf_cli *cli, struct bf_err *err)
 {
     const char *workspace = bf_cli_workspace(cli, err);
     json_auto_t *job = workspace ? json_object() : NULL;
-    json_t *block = workspace ? bf_job_body_block(cli, code, err) : NULL;
 
-    if (!block)
+    if (!workspace)
         return NULL;
-    if (!job || json_object_set_new(job, "block", block) ||
-        set_text(job, "workspace", bf_slice_str(workspace), "", err)) {
+    if (!job || set_text(job, "workspace", bf_slice_str(workspace), "", err)) {
         bf_err_oom(err);
         return NULL;
     }
@@ -157,6 +156,21 @@ json_t *bf_job_body_members(struct bf_cli *cli, struct bf_buf *code,
         set_number(cli, job, "batch-index", "batch_index", UINT32_MAX, err) ||
         set_labels(cli, job, err))
         return NULL;
+    return bf_take(job);
+}
+
+json_t *bf_job_body_members(struct bf_cli *cli, struct bf_buf *code,
+                            struct bf_err *err)
+{
+    json_auto_t *job = bf_job_body_options(cli, err);
+    json_t *block = job ? bf_job_body_block(cli, code, err) : NULL;
+
+    if (!block)
+        return NULL;
+    if (json_object_set_new(job, "block", block)) {
+        bf_err_oom(err);
+        return NULL;
+    }
     return bf_take(job);
 }
 
@@ -178,4 +192,51 @@ int bf_job_body_inputs(struct bf_cli *cli, struct bf_buf *out,
             return -1;
     }
     return bf_buf_adds(out, "}", err);
+}
+
+/* ---- piece by piece ------------------------------------------------------ */
+
+int bf_job_body_begin(struct bf_slice given, struct bf_buf *out,
+                      struct bf_err *err)
+{
+    bf_assert(given.len >= 2 && given.ptr[0] == '{');
+    if (bf_buf_add(out, given.ptr, given.len - 1, err))
+        return -1;
+    return given.len > 2 ? bf_buf_adds(out, ",", err) : 0;
+}
+
+static int add_base64(struct bf_slice bytes, struct bf_buf *out,
+                      struct bf_err *err)
+{
+    size_t size =
+        sodium_base64_ENCODED_LEN(bytes.len, sodium_base64_VARIANT_ORIGINAL);
+
+    if (bf_buf_reserve(out, size, err))
+        return -1;
+    sodium_bin2base64(out->data + out->len, size,
+                      (const unsigned char *)bytes.ptr, bytes.len,
+                      sodium_base64_VARIANT_ORIGINAL);
+    out->len += size - 1;
+    return 0;
+}
+
+int bf_job_body_image(struct bf_slice image, struct bf_buf *out,
+                      struct bf_err *err)
+{
+    if (bf_buf_adds(out,
+                    "{\"_type\":\"workflow_image\",\"type\":\"base64\","
+                    "\"value\":\"",
+                    err) ||
+        add_base64(image, out, err))
+        return -1;
+    return bf_buf_adds(out, "\"", err);
+}
+
+int bf_job_body_bytes(struct bf_slice bytes, struct bf_buf *out,
+                      struct bf_err *err)
+{
+    if (bf_buf_adds(out, "{\"_type\":\"bytes\",\"value\":\"", err) ||
+        add_base64(bytes, out, err))
+        return -1;
+    return bf_buf_adds(out, "\"}", err);
 }

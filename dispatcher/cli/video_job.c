@@ -1,7 +1,6 @@
 #include "dispatcher/cli/video_job.h"
 
 #include <inttypes.h>
-#include <sodium.h>
 #include <sys/stat.h>
 
 #include "dispatcher/cli/batches.h"
@@ -132,20 +131,11 @@ static int look_at(struct bf_video_job *video, const char *path,
     return 0;
 }
 
-/* The last part of the path; of "." and the like: "". */
-static const char *name_of(const char *path)
-{
-    const char *slash = strrchr(path, '/');
-    const char *name = slash ? slash + 1 : path;
-
-    return strspn(name, ".") == strlen(name) ? "" : name;
-}
-
 int bf_video_job_init(struct bf_video_job *video, struct bf_cli *cli,
                       const char *path, struct bf_buf *code, struct bf_err *err)
 {
     *video = (struct bf_video_job){
-        .name = name_of(path),
+        .name = bf_folder_last(path),
         .given = BF_BUF_INIT(BF_MAX_INPUTS),
     };
     video->members = bf_job_body_members(cli, code, err);
@@ -188,21 +178,6 @@ int64_t bf_video_job_frame(const struct bf_video_job *video, const char *id)
         frame = frame * 10 + (*p - '0');
     }
     return frame;
-}
-
-static int add_base64(struct bf_buf *out, struct bf_slice bytes,
-                      struct bf_err *err)
-{
-    size_t size =
-        sodium_base64_ENCODED_LEN(bytes.len, sodium_base64_VARIANT_ORIGINAL);
-
-    if (bf_buf_reserve(out, size, err))
-        return -1;
-    sodium_bin2base64(out->data + out->len, size,
-                      (const unsigned char *)bytes.ptr, bytes.len,
-                      sodium_base64_VARIANT_ORIGINAL);
-    out->len += size - 1;
-    return 0;
 }
 
 /* Of a folder's image: what it is called. */
@@ -251,18 +226,10 @@ static int add_inputs(const struct bf_video_job *video, uint64_t frame,
                       struct bf_slice jpeg, struct bf_buf *out,
                       struct bf_err *err)
 {
-    struct bf_slice given = bf_buf_slice(&video->given);
-
-    /* "{" or "{...}": without its end, and a comma after what is there */
-    if (bf_buf_add(out, given.ptr, given.len - 1, err) ||
-        (given.len > 2 && bf_buf_adds(out, ",", err)) ||
+    if (bf_job_body_begin(bf_buf_slice(&video->given), out, err) ||
         add_file_name(video, frame, out, err) ||
-        bf_buf_addf(out, err,
-                    "\"frame\":%" PRIu64 ",\"image\":{"
-                    "\"_type\":\"workflow_image\",\"type\":\"base64\","
-                    "\"value\":\"",
-                    frame) ||
-        add_base64(out, jpeg, err) || bf_buf_adds(out, "\"", err))
+        bf_buf_addf(out, err, "\"frame\":%" PRIu64 ",\"image\":", frame) ||
+        bf_job_body_image(jpeg, out, err))
         return -1;
     if (video->images.count == 0 &&
         (bf_buf_adds(out, ",", err) || add_metadata(video, frame, out, err)))
