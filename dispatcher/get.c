@@ -126,6 +126,20 @@ static int ask_results(struct bf_get *get, struct bf_reader_db *reader)
                           &get->problem);
 }
 
+static int ask_batches(struct bf_get *get, struct bf_reader_db *reader)
+{
+    const struct bf_question *asked = &get->question;
+    const struct bf_batch_list list = {
+        .workspace = asked->workspace,
+        .cursor = given(asked->cursor),
+        .limit = asked->limit,
+        .lines = asked->lines,
+    };
+
+    return bf_reader_batches(reader, &list, &get->out, get->next_cursor,
+                             &get->problem);
+}
+
 static int ask_usage(struct bf_get *get, struct bf_reader_db *reader)
 {
     const struct bf_usage_question question = {
@@ -157,6 +171,8 @@ static int ask_view(struct bf_get *get, struct bf_reader_db *reader)
     case BF_ASK_BATCH:
         return bf_reader_batch(reader, asked->workspace, asked->batch,
                                &get->out, &get->problem);
+    case BF_ASK_BATCHES:
+        return ask_batches(get, reader);
     case BF_ASK_USAGE:
         return ask_usage(get, reader);
     }
@@ -466,6 +482,12 @@ void bf_get_batch(struct bf_api *api, struct bf_request *req,
                   const struct bf_path *path)
 {
     begin(api, req, path, BF_ASK_BATCH);
+}
+
+void bf_get_batches(struct bf_api *api, struct bf_request *req,
+                    const struct bf_path *path)
+{
+    begin(api, req, path, BF_ASK_BATCHES);
 }
 
 void bf_get_usage(struct bf_api *api, struct bf_request *req,

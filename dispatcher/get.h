@@ -7,12 +7,13 @@
 
 #define BF_GET_MAX_WAIT_S 60
 
-bf_begin_fn bf_get_job;    /* /v1/jobs/{id} */
-bf_begin_fn bf_get_result; /* /v1/jobs/{id}/result */
-bf_begin_fn bf_get_jobs;   /* /v1/jobs */
-bf_begin_fn bf_get_page;   /* /v1/results */
-bf_begin_fn bf_get_batch;  /* /v1/batches/{batch} */
-bf_begin_fn bf_get_usage;  /* /v1/usage */
+bf_begin_fn bf_get_job;     /* /v1/jobs/{id} */
+bf_begin_fn bf_get_result;  /* /v1/jobs/{id}/result */
+bf_begin_fn bf_get_jobs;    /* /v1/jobs */
+bf_begin_fn bf_get_page;    /* /v1/results */
+bf_begin_fn bf_get_batches; /* /v1/batches */
+bf_begin_fn bf_get_batch;   /* /v1/batches/{batch} */
+bf_begin_fn bf_get_usage;   /* /v1/usage */
 
 /*
  * A POST that wants to wait for its job's end: the request becomes a GET of

@@ -201,6 +201,7 @@ int bf_question_read(struct bf_question *question, const struct bf_request *req,
     case BF_ASK_JOBS:
         return read_list(question, req, problem);
     case BF_ASK_RESULTS:
+    case BF_ASK_BATCHES:
         return read_page(question, req, problem);
     case BF_ASK_BATCH:
         return copy_id(question->batch, path->segments[1], "batch", problem);

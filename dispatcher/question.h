@@ -16,6 +16,7 @@ enum bf_question_kind {
     BF_ASK_JOBS,    /* a page */
     BF_ASK_RESULTS, /* a page */
     BF_ASK_BATCH,
+    BF_ASK_BATCHES, /* a page */
     BF_ASK_USAGE,
 };
 

@@ -37,6 +37,17 @@ int bf_reader_job(struct bf_reader_db *reader, const char *workspace,
 int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
                     const char *batch, struct bf_buf *out,
                     struct bf_problem *problem);
+/* All of a workspace, the newest first, in pages. */
+struct bf_batch_list {
+    const char *workspace;
+    const char *cursor; /* NULL: from the first */
+    int limit;          /* 1 to BF_PAGE_MAX */
+    bool lines;         /* NDJSON, else one JSON document */
+};
+int bf_reader_batches(struct bf_reader_db *reader,
+                      const struct bf_batch_list *list, struct bf_buf *out,
+                      char ret_cursor[BF_CURSOR_SIZE],
+                      struct bf_problem *problem);
 /* 1: it is known; 0: not; -1. */
 int bf_reader_batch_facts(struct bf_reader_db *reader, const char *workspace,
                           const char *batch, struct bf_batch *ret,

@@ -1,5 +1,7 @@
 /* Batches: what was said of them, and how far they are. */
 
+#include <inttypes.h>
+
 #include "config/clock.h"
 #include "dispatcher/reader_private.h"
 #include "dispatcher/view_batch.h"
@@ -79,6 +81,20 @@ static void put_counts(struct bf_json_out *json, const struct bf_batch *batch)
     bf_json_bool(json, "complete", bf_batch_complete(batch));
 }
 
+/* Members of an object. */
+static void put_batch(const struct bf_reader_db *reader,
+                      struct bf_json_out *json, const char *workspace,
+                      const char *name, const struct bf_batch *facts)
+{
+    bf_json_str(json, "workspace", workspace);
+    bf_json_str(json, "batch", name);
+    bf_json_str(json, "state",
+                bf_batch_state_name(bf_batch_state(facts, bf_now_ms())));
+    put_order(json, facts);
+    put_counts(json, facts);
+    bf_json_time(json, "as_of", reader->as_of_ms);
+}
+
 int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
                     const char *batch, struct bf_buf *out,
                     struct bf_problem *problem)
@@ -94,13 +110,86 @@ int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
                               "the workspace has no such batch");
     bf_json_start(&json, out, NULL);
     bf_json_open(&json, NULL, '{');
-    bf_json_str(&json, "workspace", workspace);
-    bf_json_str(&json, "batch", batch);
-    bf_json_str(&json, "state",
-                bf_batch_state_name(bf_batch_state(&facts, bf_now_ms())));
-    put_order(&json, &facts);
-    put_counts(&json, &facts);
-    bf_json_time(&json, "as_of", reader->as_of_ms);
+    put_batch(reader, &json, workspace, batch, &facts);
     bf_json_close(&json, '}');
     return bf_json_done(&json) ? bf_reader_out_of_memory(problem) : 0;
+}
+
+/* ---- all of them ----------------------------------------------------------*/
+
+/* By when they were opened, or sealed, or had their last job. */
+#define ALL                                                                    \
+    "WITH names AS (SELECT batch FROM batches WHERE workspace = ?1 UNION"      \
+    " SELECT batch FROM batch_counts WHERE workspace = ?1 AND jobs > 0),"      \
+    " timed AS (SELECT n.batch AS batch, coalesce(b.opened_ms, b.sealed_ms,"   \
+    " (SELECT max(j.accepted_ms) FROM jobs j WHERE j.workspace = ?1 AND"       \
+    " j.batch = n.batch), 0) AS at_ms FROM names n LEFT JOIN batches b ON"     \
+    " b.workspace = ?1 AND b.batch = n.batch)"                                 \
+    " SELECT batch, at_ms FROM timed WHERE (at_ms, batch) < (?2, ?3)"          \
+    " ORDER BY at_ms DESC, batch DESC LIMIT ?4"
+
+static int put_one(struct bf_reader_db *reader, struct bf_page_out *page,
+                   const char *workspace, const char *name)
+{
+    struct bf_batch facts;
+    struct bf_problem problem;
+    int rc = bf_reader_batch_facts(reader, workspace, name, &facts, &problem);
+
+    if (rc <= 0)
+        return rc; /* forgotten between the two questions */
+    put_batch(reader, bf_page_item(page), workspace, name, &facts);
+    return bf_page_item_end(page);
+}
+
+/* 1: there may be more, after *cursor; 0: there is not; -1. */
+static int put_all(struct bf_reader_db *reader, sqlite3_stmt *stmt,
+                   const struct bf_batch_list *list, struct bf_page_out *page,
+                   char cursor[BF_CURSOR_SIZE])
+{
+    int rc, count = 0;
+
+    for (rc = bf_sql_step(stmt, NULL); rc > 0; rc = bf_sql_step(stmt, NULL)) {
+        char name[BF_MAX_ID + 1];
+
+        if (count++ == list->limit)
+            return 1;
+        snprintf(name, sizeof(name), "%.*s", BF_SLICE_ARG(bf_sql_get(stmt, 0)));
+        if (put_one(reader, page, list->workspace, name))
+            return -1;
+        snprintf(cursor, BF_CURSOR_SIZE, "%" PRId64 ".%s",
+                 bf_sql_get_int(stmt, 1), name);
+    }
+    return rc;
+}
+
+int bf_reader_batches(struct bf_reader_db *reader,
+                      const struct bf_batch_list *list, struct bf_buf *out,
+                      char ret_cursor[BF_CURSOR_SIZE],
+                      struct bf_problem *problem)
+{
+    sqlite3_stmt *stmt =
+        bf_reader_stmt(reader, BF_READER_BATCHES, ALL, problem);
+    int64_t before_ms = BF_MAX_TIME_MS;
+    const char *before = "";
+    struct bf_page_out page;
+    int rc;
+
+    if (!stmt)
+        return -1;
+    if (list->cursor &&
+        bf_reader_parse_cursor(list->cursor, &before_ms, &before))
+        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "cursor",
+                              "cursor: is none that this resource gave");
+    bf_sql_str(stmt, 1, list->workspace);
+    bf_sql_int(stmt, 2, before_ms);
+    sqlite3_bind_text(stmt, 3, before, -1, SQLITE_STATIC);
+    bf_sql_int(stmt, 4, list->limit + 1);
+    bf_page_begin(&page, out, list->lines, "batches");
+    rc = put_all(reader, stmt, list, &page, ret_cursor);
+    sqlite3_reset(stmt);
+    if (rc == 0)
+        ret_cursor[0] = '\0';
+    if (rc < 0 || bf_page_end(&page, ret_cursor, reader->as_of_ms))
+        return bf_reader_out_of_memory(problem);
+    return 0;
 }

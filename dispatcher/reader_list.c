@@ -14,9 +14,8 @@ enum { L_JOB, L_ACCEPTED_MS, L_RANK, L_OUTCOME, L_ORDER_KEY, L_LABELS };
     " (accepted_ms, job) < (?2, ?3) AND accepted_ms >= ?4"                     \
     " ORDER BY accepted_ms DESC, job DESC LIMIT ?5"
 
-/* The time and the id of a page's last job, split by a point. */
-static int parse_cursor(const char *cursor, int64_t *ret_ms,
-                        const char **ret_job)
+int bf_reader_parse_cursor(const char *cursor, int64_t *ret_ms,
+                           const char **ret_name)
 {
     size_t len = strcspn(cursor, ".");
     uint64_t ms;
@@ -25,7 +24,7 @@ static int parse_cursor(const char *cursor, int64_t *ret_ms,
         cursor[len] != '.')
         return -1;
     *ret_ms = (int64_t)ms;
-    *ret_job = cursor + len + 1;
+    *ret_name = cursor + len + 1;
     return 0;
 }
 
@@ -117,7 +116,8 @@ int bf_reader_list(struct bf_reader_db *reader, const struct bf_list *list,
 
     if (!stmt)
         return -1;
-    if (list->cursor && parse_cursor(list->cursor, &before_ms, &before_job))
+    if (list->cursor &&
+        bf_reader_parse_cursor(list->cursor, &before_ms, &before_job))
         return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "cursor",
                               "cursor: is none that this resource gave");
     bf_sql_str(stmt, 1, list->workspace);

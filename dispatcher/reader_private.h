@@ -17,6 +17,7 @@ enum bf_reader_stmt {
     BF_READER_JOBS,
     BF_READER_BATCH_JOBS,
     BF_READER_BATCH,
+    BF_READER_BATCHES,
     BF_READER_POSITION,
     BF_READER_STMTS,
 };
@@ -95,6 +96,10 @@ void bf_status_put_text(struct bf_json_out *out, const char *name,
 int bf_reader_find_job(struct bf_reader_db *reader, struct bf_slice workspace,
                        struct bf_slice job, sqlite3_stmt **ret,
                        struct bf_problem *problem);
+
+/* "<time>.<name>", where a page ends; -1: it is none. */
+int bf_reader_parse_cursor(const char *cursor, int64_t *ret_ms,
+                           const char **ret_name);
 
 /* ---- pages ----------------------------------------------------------------*/
 

@@ -22,6 +22,7 @@ static const struct bf_route routes[] = {
      BF_SCOPE_QUERY,
      {"batch", "cursor", "limit"},
      bf_get_page},
+    {"GET", "/v1/batches", BF_SCOPE_QUERY, {"cursor", "limit"}, bf_get_batches},
     {"POST", "/v1/batches", BF_SCOPE_QUERY, {NULL}, bf_post_batch},
     {"GET", "/v1/batches/{batch}", BF_SCOPE_QUERY, {NULL}, bf_get_batch},
     {"POST", "/v1/batches/{batch}/seal", BF_SCOPE_QUERY, {NULL}, bf_post_seal},

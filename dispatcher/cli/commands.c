@@ -118,6 +118,11 @@ static const struct bf_flag batch_flags[] = {
     {"label", 'l', true, "NAME=VALUE", "returned with the results"},
 };
 
+static const struct bf_flag batches_flags[] = {
+    WORKSPACE,
+    {"limit", 0, false, "N", "at most so many, if not 100"},
+};
+
 static const struct bf_flag video_flags[] = {
     WORKSPACE,
     BLOCK_FLAGS,
@@ -435,6 +440,19 @@ static const struct bf_command commands[] = {
         .options = FLAGS(jobs_flags),
         .exits = UNREACHABLE | REFUSED,
         .run = bf_cmd_jobs,
+    },
+    {
+        .name = "batches",
+        .words = "[ID...]",
+        .summary = "tell how far batches are, the newest first",
+        .help =
+            "SEALED AT is the count that a batch was sealed with; NOT, how\n"
+            "many of its jobs ended otherwise than succeeded. 'jobs --batch'\n"
+            "lists its jobs, 'results --batch' fetches what they returned.",
+        .options = FLAGS(batches_flags),
+        .max_words = SIZE_MAX,
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_batches,
     },
     {
         .name = "wait",

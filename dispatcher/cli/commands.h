@@ -11,6 +11,7 @@ bf_cmd_fn bf_cmd_apikeys_list;
 bf_cmd_fn bf_cmd_apikeys_new;
 bf_cmd_fn bf_cmd_apikeys_revoke;
 bf_cmd_fn bf_cmd_batch;
+bf_cmd_fn bf_cmd_batches;
 bf_cmd_fn bf_cmd_completion;
 bf_cmd_fn bf_cmd_deadletter_list;
 bf_cmd_fn bf_cmd_deadletter_show;

@@ -181,6 +181,37 @@ class BatchTest(DispatcherCase):
             self.assertEqual(told["count"], count)
             self.assertEqual(told["max_failure_rate"], rate["max_failure_rate"])
 
+    def test_all_of_a_workspace_are_listed(self) -> None:
+        names = [f"b{n}" for n in range(5)]
+        for name in names:
+            self.assertEqual(self.say("/v1/batches", "list", batch=name).status, 201)
+        self.add("list", "never-opened", range(2))
+        self.say("/v1/batches", "list-other", batch="x")
+        want = ["never-opened", *reversed(names)]
+
+        def listed(by: Dispatcher, **query: str | int) -> Answer:
+            return by.get("/v1/batches", workspace="list", **query)
+
+        for by in (self.one, self.other):
+            wait_until(
+                lambda by=by: [b["batch"] for b in listed(by).json()["batches"]]
+                == want,
+                20,
+                "the list",
+            )
+        first = listed(self.one).json()["batches"][0]
+        self.assertEqual((first["total"], first["state"]), (2, "open"))
+        found: list[str] = []
+        cursor: str | None = ""
+        while cursor is not None:
+            more = {"cursor": cursor} if cursor else {}
+            page = listed(self.one, limit=4, **more).json()
+            found += [b["batch"] for b in page["batches"]]
+            cursor = page["cursor"]
+        self.assertEqual(found, want)
+        answer = listed(self.one, cursor="x")
+        self.assertEqual((answer.status, answer.json()["field"]), (400, "cursor"))
+
     def test_what_is_wrong_is_refused(self) -> None:
         cases: list[tuple[str, dict[str, Any], str | None]] = [
             ("/v1/batches", {"batch": "a/b"}, "batch"),

@@ -157,6 +157,19 @@ class BatchCommandTest(CliCase):
         self.assertRegex(told, r"(?m)^succeeded +3$")
         self.assertEqual(len(self.jobs("later", "jobs.batch")), 3)
 
+    def test_batches_are_listed(self) -> None:
+        self.write("listed.ndjson", [{}, NO_BACKEND, {}])
+        self.batch("listed.ndjson", "listed", "--batch", "first", status=1)
+        self.batch("listed.ndjson", "listed", "--batch", "second", status=1)
+        table = self.blockfleet("batches", "-w", "listed").splitlines()
+        self.assertRegex(table[0], r"^BATCH +STATE +SEALED AT +JOBS +.*NOT +OPENED")
+        self.assertRegex(table[1], r"^second +complete +3 +3 +0 +0 +2 +1 +20")
+        self.assertRegex(table[2], r"^first +complete +3 +3 +0 +0 +2 +1 +20")
+        some = json.loads(self.blockfleet("batches", "-w", "listed", "first", "--json"))
+        self.assertEqual([(b["batch"], b["rejected"]) for b in some], [("first", 1)])
+        told = self.blockfleet("batches", "-w", "listed", "third", status=4)
+        self.assertIn("there is no batch", told)
+
     def test_killed_in_the_middle_it_goes_on(self) -> None:
         count = 15_000  # two parts
         self.write("killed.ndjson", [{}] * count)

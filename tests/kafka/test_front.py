@@ -672,10 +672,14 @@ class DocumentTest(Front):
         self.assertEqual(len(self.ask("/v1/results", **at).json()["results"]), 3)
         batch = self.ask("/v1/batches/{batch} b", **at).json()
         self.assertEqual((batch["total"], batch["count"]), (3, 3))
+        self.send("/v1/batches", 201, {"batch": "later"}, **at)
+        listed = self.ask("/v1/batches", **at).json()["batches"]
+        self.assertEqual([b["batch"] for b in listed], ["later", "b"])
+        self.assertEqual({**listed[1], "as_of": None}, {**batch, "as_of": None})
         self.ask("/v1/usage", **at)
         grouped = self.ask("/v1/usage", group_by="workspace,block,day,billable", **at)
         self.assertEqual(len(grouped.json()["groups"]), 1)
-        for path in ("/v1/jobs", "/v1/results"):
+        for path in ("/v1/jobs", "/v1/results", "/v1/batches"):
             accept = {"Accept": "application/x-ndjson"}
             answer = self.dispatcher.request(
                 "GET", f"{path}?workspace=doc&limit=2", headers=accept
@@ -690,7 +694,7 @@ class DocumentTest(Front):
             answer = self.dispatcher.get(url, workspace="doc", nonsense="1")
             self.assert_problem(answer, 400, "bad_request")
             self.assertRegex(answer.json()["field"], "^(nonsense|workspace)$")
-        for path in ("/v1/jobs", "/v1/results"):
+        for path in ("/v1/jobs", "/v1/results", "/v1/batches"):
             self.ask(path, 400)
             self.ask(path, 400, workspace="a/b")
             self.ask(path, 400, workspace="doc", limit=1001)
