@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet import Fleet, bfwire
-from harness import Cluster, Proc
+from harness import HANG_S, Cluster, Proc
 from oracle import Oracle
 
 
@@ -40,7 +40,7 @@ class FleetCase(unittest.TestCase):
         self.cluster = self.enterContext(Cluster(self.nodes, proxied=self.proxied))
 
     def ends(
-        self, count: int, timeout_s: float = 90
+        self, count: int, timeout_s: float = HANG_S
     ) -> dict[str, tuple[bfwire.Result, bfwire.Record]]:
         """The results by job, once there are so many."""
         seen = self.oracle.collect(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import dispatching
 from dispatching import Dispatcher, Keys, Log, bfwire
-from harness import Cluster, Proc, Procs
+from harness import HANG_S, Cluster, Proc, Procs
 
 SHARDS = 4
 CODE = "def run(self, a):\n    return {'a': a}\n"
@@ -47,7 +47,7 @@ class CliCase(unittest.TestCase):
             cls.command(*words),
             input=stdin,
             capture_output=True,
-            timeout=120,
+            timeout=HANG_S,
             cwd=cls.folder,
         )
         text = done.stdout.decode() + done.stderr.decode()

@@ -17,7 +17,7 @@ from urllib.parse import urlencode
 from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from harness import Cluster, Proc, Procs, wait_until
+from harness import HANG_S, Cluster, Proc, Procs, wait_until
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "wire"))
 import bfwire  # noqa: E402
@@ -48,7 +48,7 @@ def make_topics(
         for name in names
     ]
     for future in admin.create_topics(new).values():
-        future.result(30)
+        future.result(HANG_S)
 
 
 class Keys:
@@ -127,14 +127,16 @@ class Dispatcher:
             assert self.proc is not None and self.proc.alive(), self.proc.tail()
             return port_file.exists()
 
-        wait_until(listening, 30, "the port file")
+        wait_until(listening, HANG_S, "the port file")
         self.address = port_file.read_text().strip()
         if ready:
             self.wait_ready()
         return self
 
     def wait_ready(self) -> None:
-        wait_until(lambda: self.get("/readyz").status == 200, 30, "a ready dispatcher")
+        wait_until(
+            lambda: self.get("/readyz").status == 200, HANG_S, "a ready dispatcher"
+        )
 
     def restart(self) -> None:
         assert self.proc is not None
@@ -149,7 +151,7 @@ class Dispatcher:
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
         host, port = self.address.rsplit(":", 1)
-        connection = http.client.HTTPConnection(host, int(port), timeout=90)
+        connection = http.client.HTTPConnection(host, int(port), timeout=HANG_S)
         try:
             connection.request(method, path, body, dict(headers or {}))
             answer = connection.getresponse()
@@ -227,7 +229,7 @@ class Log:
             return len(ended) == len(self._next)
 
         try:
-            wait_until(done, 30, f"the end of {self.topic}", every_s=0)
+            wait_until(done, HANG_S, f"the end of {self.topic}", every_s=0)
         finally:
             consumer.close()
         self.records.sort(key=lambda rec: (rec.partition, rec.offset))
@@ -267,7 +269,7 @@ class FakeWorker:
                 **QUICK,
             }
         )
-        self.producer.init_transactions(30)
+        self.producer.init_transactions(HANG_S)
 
     def write(self, records: Iterable[bfwire.Record], purpose: str) -> None:
         """One transaction; only the signature is added here."""
@@ -279,7 +281,7 @@ class FakeWorker:
             self.producer.produce(
                 rec.topic, rec.value, rec.key, rec.partition, headers=rec.headers
             )
-        self.producer.commit_transaction(30)
+        self.producer.commit_transaction(HANG_S)
 
     def end(self, source: bfwire.Record, **how: Any) -> bfwire.End:
         """How a job ended: as told, else it succeeded with its inputs."""

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "wire"))
 import bfwire
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
-from harness import Cluster, Proc, Procs
+from harness import HANG_S, Cluster, Proc, Procs
 
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(os.environ.get("BF_BIN_DIR", ROOT / "build/crash/bin"))
@@ -132,7 +132,7 @@ class Fleet:
             for name in TOPICS
         ]
         for future in admin.create_topics(topics).values():
-            future.result(30)
+            future.result(HANG_S)
         self._write_bases()
 
     @staticmethod
@@ -185,7 +185,7 @@ class Fleet:
                     on_delivery=report,
                 )
             self._producer.poll(0)
-        left = self._producer.flush(120)
+        left = self._producer.flush(HANG_S)
         if left or failed:
             raise AssertionError(f"{left} not delivered, {failed[:3]}")
 
@@ -254,7 +254,7 @@ class Fleet:
         return path
 
     def started(self, worker: Proc) -> Proc:
-        worker.wait_json(lambda line: line.get("event") == "worker_up", 20)
+        worker.wait_json(lambda line: line.get("event") == "worker_up", HANG_S)
         return worker
 
 

@@ -30,7 +30,7 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from harness import wire
+from harness import HANG_S, wire
 from verdict import Evidence, Sample, Terms, Verdict, judge, parse_log, w
 
 TOPICS = (
@@ -83,7 +83,7 @@ class Oracle:
     def collect(
         self,
         until: Callable[[Evidence], bool] | None = None,
-        timeout_s: float = 120,
+        timeout_s: float = HANG_S,
     ) -> Evidence:
         """Read everything from the start until until() holds, then to the end.
 
@@ -229,7 +229,7 @@ class Sampler:
         self._thread.join()
         try:
             if kind is None:
-                self.sample_now(30)
+                self.sample_now(HANG_S)
         finally:
             self._consumer.close()
 

@@ -16,7 +16,7 @@ from dispatching import (
     job,
     read_all,
 )
-from harness import wait_until
+from harness import HANG_S, wait_until
 
 
 class BatchTest(DispatcherCase):
@@ -60,7 +60,7 @@ class BatchTest(DispatcherCase):
             return told and told["state"]
 
         for by in (self.one, self.other):
-            wait_until(lambda by=by: state(by) == want, 20, f"{batch} {want}")
+            wait_until(lambda by=by: state(by) == want, HANG_S, f"{batch} {want}")
         first, second = (
             {**self.told(workspace, batch, by), "as_of": None}
             for by in (self.one, self.other)
@@ -88,7 +88,7 @@ class BatchTest(DispatcherCase):
         self.assertEqual(self.seal("life", "b", 5).status, 200)
         self.assertEqual(self.seal("life", "b", 6).status, 409)
         self.end("life", ["b0", "b1", "b2", "b3"])
-        wait_until(lambda: self.told("life", "b")["ended"] == 4, 20, "four ends")
+        wait_until(lambda: self.told("life", "b")["ended"] == 4, HANG_S, "four ends")
         self.assertEqual(self.told("life", "b")["state"], "sealed")
         self.add("life", "b", range(4, 5))  # the one that was promised
         self.end("life", ["b4"], outcome="failed", reason="user_error", result=b"")
@@ -123,10 +123,10 @@ class BatchTest(DispatcherCase):
         }
         # Five of sixteen are too many, but ten must have ended to say so.
         self.end("fail", [f"b{n}" for n in range(5)], **how)
-        wait_until(lambda: self.told("fail", "b")["failed"] == 5, 20, "failures")
+        wait_until(lambda: self.told("fail", "b")["failed"] == 5, HANG_S, "failures")
         self.assertEqual(self.told("fail", "b")["state"], "open")
         self.end("fail", [f"b{n}" for n in range(5, 9)])
-        wait_until(lambda: self.told("fail", "b")["ended"] == 9, 20, "nine ends")
+        wait_until(lambda: self.told("fail", "b")["ended"] == 9, HANG_S, "nine ends")
         self.assertEqual(self.told("fail", "b")["state"], "open")
         self.end("fail", ["b9"])
         self.wait_state("fail", "b", "failed")

@@ -21,7 +21,7 @@ from pathlib import Path
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
 from fleet import FULL, QUICK, ROOT, Fleet, bfwire, now_ms, spread_jobs
-from harness import Cluster, Proc, wait_until
+from harness import HANG_S, Cluster, Proc, wait_until
 from oracle import Oracle
 from reader import Reader
 from test_crash import SHARDS, CrashCase
@@ -95,7 +95,7 @@ class Example(unittest.TestCase):
         return self.argv("billing.py", "follow", *options, *trusted, *more)
 
     def run_it(self, argv: list[str], exits: int = 0) -> str:
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=HANG_S)
         self.assertEqual(done.returncode, exits, done.stderr[-2000:])
         return done.stdout
 
@@ -157,7 +157,9 @@ class KillTest(CrashCase, Example):
         for n in range(KILLS):
             follower = self.fleet.procs.start(f"billing{n}", self.following(self.db))
             if n % 2 == 0:
-                wait_until(lambda: self.rows() > min(seen[-1], JOBS - 1), 60, "rows")
+                wait_until(
+                    lambda: self.rows() > min(seen[-1], JOBS - 1), HANG_S, "rows"
+                )
             time.sleep(random.uniform(0, 1))  # to be killed anywhere, not a wait
             self.assertTrue(follower.alive(), follower.log_text()[-2000:])
             follower.kill9()
@@ -218,7 +220,7 @@ class RecordsTest(Example):
         admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap, **QUICK})
         gone = [TopicPartition("bf.usage", at, END) for at in range(SHARDS)]
         for future in admin.delete_records(gone).values():
-            future.result(30)
+            future.result(HANG_S)
 
     def row(self, n: int, ended_at_ms: int) -> bfwire.Record:
         job = self.fleet.job("acme", f"job-{n}")
@@ -265,7 +267,7 @@ class RecordsTest(Example):
         self.assertEqual(self.seconds(), ["1.500000"])
         self.correct(name, "--void", exits=1)  # nothing is left of it
         with Reader(self.fleet, ("usage",)) as reader:
-            reader.wait(lambda: len(reader.records["usage"]) == 4, 30, "four rows")
+            reader.wait(lambda: len(reader.records["usage"]) == 4, HANG_S, "four rows")
         self.assertEqual(reader.problems, [])  # schema, spelling, id, signature
         fixes = [
             rec for rec in reader.records["usage"] if b"correction_of" in rec.value
@@ -372,21 +374,21 @@ class RecordsTest(Example):
         procs = self.fleet.procs
         one = procs.start("one", self.following(self.db))
         self.fleet.produce("result", [self.row(0, self.at_ms)])
-        wait_until(lambda: self.rows() == 1, 30, "a row")
+        wait_until(lambda: self.rows() == 1, HANG_S, "a row")
         two = procs.start("two", self.following(self.db))
-        two.wait_log("reading", 30)
+        two.wait_log("reading", HANG_S)
         self.fleet.produce("result", [self.row(n, self.at_ms) for n in range(1, 30)])
-        wait_until(lambda: self.rows() == 30, 30, "thirty rows")
-        wait_until(lambda: not (one.alive() and two.alive()), 30, "one to stop")
+        wait_until(lambda: self.rows() == 30, HANG_S, "thirty rows")
+        wait_until(lambda: not (one.alive() and two.alive()), HANG_S, "one to stop")
         self.assertEqual({one.alive(), two.alive()}, {True, False})
         stopped = two if one.alive() else one
-        self.assertEqual(stopped.wait(5), 5)
+        self.assertEqual(stopped.wait(HANG_S), 5)
         self.assertEqual(self.aside(), [])
 
     def test_stop_by_signal_is_clean(self) -> None:
         follower = self.fleet.procs.start("one", self.following(self.db))
         self.fleet.produce("result", [self.row(0, self.at_ms)])
-        wait_until(lambda: self.rows() == 1, 30, "a row")
+        wait_until(lambda: self.rows() == 1, HANG_S, "a row")
         self.assertEqual(follower.stop(), 0)
 
     def test_the_page_tells_the_truth(self) -> None:
@@ -414,7 +416,7 @@ class RecordsTest(Example):
                 for old, new in told.items():
                     command = command.replace(old, new)
                 done = subprocess.run(
-                    command, shell=True, cwd=folder, capture_output=True, timeout=60
+                    command, shell=True, cwd=folder, capture_output=True, timeout=HANG_S
                 )
                 self.assertEqual(done.returncode, " close " in command, done)
         self.follow()

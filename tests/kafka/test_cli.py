@@ -8,7 +8,7 @@ import unittest
 
 from cli_case import CODE, CliCase
 from dispatching import Dispatcher, bfwire
-from harness import wait_until
+from harness import HANG_S, wait_until
 
 # What a JSON library would change, refuse or lose.
 ODD = b'{"n":NaN, "big":9223372036854775808,\n "z":1.0e+2, "z":"\\u0000"}'
@@ -92,12 +92,14 @@ class CliTest(CliCase):
             client = subprocess.Popen(
                 self.command(*words, url), stdout=out, cwd=self.folder
             )
-            wait_until(lambda: os.stat(out.fileno()).st_size > 0, 60, "a first part")
+            wait_until(
+                lambda: os.stat(out.fileno()).st_size > 0, HANG_S, "a first part"
+            )
             self.assertIsNone(client.poll())
             assert dispatcher.proc is not None
             dispatcher.proc.kill9()
             dispatcher.start()
-            self.assertEqual(client.wait(60), 0)
+            self.assertEqual(client.wait(HANG_S), 0)
         told = (self.folder / "told").read_text().splitlines()
         ids = {json.loads(line)["job"] for line in told}
         self.assertEqual(len(ids), count)
@@ -162,7 +164,7 @@ class CliTest(CliCase):
         def groups() -> list[dict]:
             return json.loads(self.blockfleet(*asked))["groups"]
 
-        wait_until(lambda: groups() and groups()[0]["runs"] == 5, 20, "five runs")
+        wait_until(lambda: groups() and groups()[0]["runs"] == 5, HANG_S, "five runs")
         self.assertEqual(len(groups()), 1)
         table = self.blockfleet("usage", "-w", "summed").splitlines()
         self.assertRegex(table[0], r"WORKSPACE +DAY +RUNS")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli_case import CODE, CliCase
-from harness import wait_until
+from harness import HANG_S, wait_until
 
 NO_BACKEND = {"backend": "none"}  # it ends as rejected
 ODD = b'{"n":NaN, "big":9223372036854775808, "z":1.0e+2}'
@@ -37,7 +37,7 @@ class BatchCommandTest(CliCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=HANG_S,
             cwd=self.folder,
         )
         self.assertEqual(done.returncode, status, done.stdout)
@@ -179,7 +179,9 @@ class BatchCommandTest(CliCase):
             client = subprocess.Popen(
                 self.command(*words, url), stdout=out, stderr=out, cwd=self.folder
             )
-        wait_until(lambda: (self.told("killed", "k") or {}).get("total"), 60, "jobs")
+        wait_until(
+            lambda: (self.told("killed", "k") or {}).get("total"), HANG_S, "jobs"
+        )
         client.kill()
         client.wait()
         self.assertEqual(self.told("killed", "k")["state"], "open")

@@ -7,7 +7,7 @@ import subprocess
 from typing import Any
 
 from fleet import BIN, bfwire
-from harness import Proc, wait_until
+from harness import HANG_S, Proc, wait_until
 from oracle import Oracle
 from reader import GROUP
 from test_faults import FaultCase, lines
@@ -26,7 +26,7 @@ class ConfirmCase(FaultCase):
             [BIN / "blockfleet", *words, *(f"--{k}={v}" for k, v in options.items())],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             cwd=self.fleet.folder,
         )
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
@@ -59,7 +59,9 @@ class ConfirmCase(FaultCase):
 
     def stopped(self, worker: Proc, count: int) -> dict[int, str]:
         """Shard and code of each, once there are as many."""
-        wait_until(lambda: len(lines(worker, "shard_stopped")) >= count, 20, "stops")
+        wait_until(
+            lambda: len(lines(worker, "shard_stopped")) >= count, HANG_S, "stops"
+        )
         return {line["shard"]: line["code"] for line in lines(worker, "shard_stopped")}
 
 
@@ -187,7 +189,7 @@ class ConfirmTest(ConfirmCase):
         text = self.confirm(5, "--lane", "jobs", "--from", "earliest", "--yes")
         self.assertRegex(text, r"[1-9][0-9]* that have ended may run again")
         later.pop(4)
-        self.wait_results(list(later.values()), 40)
+        self.wait_results(list(later.values()))
         # And nobody runs what he was told to leave out.
         self.assertEqual(self.stop_and_skip(worker), set())
         self.succeeded([*first, *later.values()])

@@ -18,7 +18,7 @@ from pathlib import Path
 from cases import FleetCase, SharedCase
 from confluent_kafka import Producer
 from fleet import FULL, spread_jobs
-from harness import Api, Proc, Proxy, wait_until
+from harness import HANG_S, Api, Proc, Proxy, wait_until
 from verdict import Evidence, Verdict
 
 SHARDS = 12
@@ -56,7 +56,7 @@ class CrashCase(FleetCase):
         """Physical runs so far: what the backend itself has logged."""
         return sum(log.read_bytes().count(b"\n") for log in self.fleet.run_logs)
 
-    def reach(self, runs: int, deadline_s: float = 90) -> None:
+    def reach(self, runs: int, deadline_s: float = HANG_S) -> None:
         wait_until(lambda: self.runs() >= runs, deadline_s, f"{runs} runs")
 
     def kill9(self, worker: Proc) -> None:
@@ -81,7 +81,7 @@ class CrashCase(FleetCase):
                 )
             return False
 
-        wait_until(dead, 60, f"death at {why}")
+        wait_until(dead, HANG_S, f"death at {why}")
 
     def judged(
         self, jobs: int, break_things: Callable[[], None], deadline_s: float = 240
@@ -240,7 +240,7 @@ class LongTest(CrashCase):
         before = opened()
         victim.sigstop()
         self.may_lose(victim)
-        wait_until(lambda: opened() > before, 40, "others take over")
+        wait_until(lambda: opened() > before, HANG_S, "others take over")
         victim.sigcont()
 
 
@@ -307,7 +307,7 @@ class PointTest(CrashCase):
                 since = time.monotonic()
             return False
 
-        wait_until(dead, 60, f"death of {names}")
+        wait_until(dead, HANG_S, f"death of {names}")
         for victim in victims:
             self.assertLess(victim.returncode, 0, victim.tail())
 
@@ -336,7 +336,7 @@ class ProxyTest(CrashCase, SharedCase):
         for n in range(2):
             # A cut connection may cost a worker its session and its runs.
             self.may_lose(self.start(f"w{n}", bootstrap=self.cluster.proxy_bootstrap))
-        self.judged(jobs, lambda: rule.wait_hits(int(more["count"]), 90))
+        self.judged(jobs, lambda: rule.wait_hits(int(more["count"]), HANG_S))
 
     def test_end_txn_answers_are_cut(self) -> None:
         self.harm(Api.END_TXN, "cut_reply", count=6)

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import Cluster
+from harness import HANG_S, Cluster
 from harness.dist import cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +75,7 @@ class VideoTest(unittest.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=120,
+            timeout=HANG_S,
         )
         self.assertEqual(done.returncode, status, done.stdout)
         return done.stdout

@@ -12,7 +12,7 @@ import unittest
 from pathlib import Path
 
 from fleet import BIN, ROOT, Fleet
-from harness import Cluster
+from harness import HANG_S, Cluster
 from reader import Reader
 
 PRODUCER = ROOT / "dispatcher" / "clients" / "sign_producer.py"
@@ -41,7 +41,7 @@ class DirectProducerTest(unittest.TestCase):
 
     def blockfleet(self, *words: object) -> str:
         argv = [str(BIN / "blockfleet"), *map(str, words)]
-        done = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=HANG_S)
         self.assertEqual(done.returncode, 0, done.stderr)
         return done.stdout
 
@@ -49,19 +49,19 @@ class DirectProducerTest(unittest.TestCase):
         words = self.cluster.bootstrap, self.key, workspace, batch, json.dumps(BLOCK)
         argv = [sys.executable, str(PRODUCER), *map(str, words)]
         text = "".join(f'{{"n": {n}}}\n' for n in range(lines))
-        subprocess.run(argv, input=text, text=True, check=True, timeout=60)
+        subprocess.run(argv, input=text, text=True, check=True, timeout=HANG_S)
 
     def test_its_own_jobs_run_and_others_are_dead_lettered(self) -> None:
         self.fleet.started(self.fleet.worker("w0"))
         with Reader(self.fleet, check=False) as reader:
             self.produce("acme", "first", LINES)
-            reader.wait(lambda: len(reader.results) == LINES, 60, "all results")
+            reader.wait(lambda: len(reader.results) == LINES, HANG_S, "all results")
             self.produce("acme", "first", LINES)  # runs nothing twice
             self.produce("other", "second", 3)
             self.produce("acme", "last", 1)
             last = ("acme", "last-0", 0)
-            reader.wait(lambda: last in reader.results, 60, "the last result")
-            reader.wait(lambda: len(reader.letters) == 3, 60, "three letters")
+            reader.wait(lambda: last in reader.results, HANG_S, "the last result")
+            reader.wait(lambda: len(reader.letters) == 3, HANG_S, "three letters")
         self.assertEqual(len(reader.results), LINES + 1)
         for n in range(LINES):
             result = reader.only(("acme", f"first-{n}", 0))

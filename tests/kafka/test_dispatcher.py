@@ -244,7 +244,7 @@ class DispatcherTest(DispatcherCase):
         )
         assert other.proc is not None
         self.assertEqual(other.proc.stop(), 0, other.proc.tail())
-        waiter.join(10)
+        waiter.join(HANG_S)
         self.assertEqual(answers[0].json()["status"], "waiting")
 
     def test_a_stop_sees_everything_through(self) -> None:
@@ -304,7 +304,7 @@ class BrokerTest(ProcessCase):
             return answer.json()["detail"]
 
         usage = self.prefix + "usage"
-        wait_until(lambda: usage in reason(), 30, "the missing topic named")
+        wait_until(lambda: usage in reason(), HANG_S, "the missing topic named")
         answer = dispatcher.get("/readyz")
         self.assertEqual(answer.status, 503)
         self.assertIn(usage, json.dumps(answer.json()["reasons"]))
@@ -337,10 +337,10 @@ class BrokerTest(ProcessCase):
             )
         )
         upload.start()
-        self.assertTrue(half.wait(60))
+        self.assertTrue(half.wait(HANG_S))
         self.cluster.brokers[0].kill9()
         self.cluster.brokers[0].restart()
-        upload.join(90)
+        upload.join(HANG_S)
         told = answers[0].lines()
         self.assertEqual([line["line"] for line in told], list(range(count)))
         records = read_all(self.cluster.bootstrap, self.prefix + "jobs", SHARDS)
@@ -380,7 +380,7 @@ class BrokerTest(ProcessCase):
         threads = [
             send(job("full", big, id=f"j{n}"), "application/json") for n in range(2)
         ]
-        wait_until(lambda: len(answers) == 1, 20, "the one too many")
+        wait_until(lambda: len(answers) == 1, HANG_S, "the one too many")
         self.assertEqual(answers[0].status, 429, answers[0].body)
         self.assertEqual(answers[0].headers["Retry-After"], "1")
         # An upload is not refused: it waits for room, and so does its client.
@@ -389,7 +389,7 @@ class BrokerTest(ProcessCase):
         self.assertEqual(dispatcher.get("/healthz").status, 200)
         self.cluster.brokers[0].sigcont()
         for thread in threads:
-            thread.join(60)
+            thread.join(HANG_S)
         self.assertEqual(sorted(a.status for a in answers), [200, 202, 429])
         told = next(a for a in answers if a.status == 200).lines()
         self.assertEqual([line["status"] for line in told], [202] * 8)
@@ -409,7 +409,7 @@ class StartTest(ProcessCase):
             with self.assertRaises((AssertionError, TimeoutError)):
                 dispatcher.start(ready=False)
             assert dispatcher.proc is not None
-            self.assertNotEqual(dispatcher.proc.wait(10), 0)
+            self.assertNotEqual(dispatcher.proc.wait(HANG_S), 0)
             self.assertIn(words, dispatcher.proc.log_text())
 
     def test_without_a_broker_it_says_so(self) -> None:

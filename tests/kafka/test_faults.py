@@ -23,7 +23,7 @@ from confluent_kafka.admin import (
 )
 from dispatching import read_all
 from fleet import BIN, Fleet, bfwire, now_ms
-from harness import Cluster, Proc, Procs, wait_until, wire
+from harness import HANG_S, Cluster, Proc, Procs, wait_until, wire
 from reader import GROUP, Reader
 
 LANES = {"jobs": "bf.jobs", "batch": "bf.jobs.batch"}
@@ -77,7 +77,7 @@ class FaultCase(unittest.TestCase):
             TopicPartition(topic, shard): OffsetSpec.latest()
             for shard in range(self.shards)
         }
-        found = self.admin.list_offsets(asked, request_timeout=10)
+        found = self.admin.list_offsets(asked, request_timeout=HANG_S)
         return [future.result().offset for future in found.values()]
 
     def bases(self, topic: str) -> list[int]:
@@ -89,7 +89,7 @@ class FaultCase(unittest.TestCase):
         }
         return [found.get(shard, -1) for shard in range(self.shards)]
 
-    def wait_complete(self, deadline_s: float = 30) -> None:
+    def wait_complete(self, deadline_s: float = HANG_S) -> None:
         """Until all that is in the log is complete."""
 
         def complete() -> bool:
@@ -106,7 +106,7 @@ class FaultCase(unittest.TestCase):
                 ConsumerGroupState.DEAD,
             )
 
-        wait_until(empty, 20, "an empty group")
+        wait_until(empty, HANG_S, "an empty group")
 
     def stop(self, worker: Proc) -> None:
         self.assertEqual(worker.stop(), 0, worker.tail())
@@ -117,7 +117,7 @@ class FaultCase(unittest.TestCase):
             result = self.reader.only((job.workspace, job.id, 0))
             self.assertEqual((result.outcome, result.value), ("succeeded", job.inputs))
 
-    def wait_results(self, jobs: list[bfwire.Job], deadline_s: float = 30) -> None:
+    def wait_results(self, jobs: list[bfwire.Job], deadline_s: float = HANG_S) -> None:
         keys = {(job.workspace, job.id, 0) for job in jobs}
 
         def done() -> bool:
@@ -174,7 +174,7 @@ class FaultCase(unittest.TestCase):
         config = {"compression.type": "zstd", "message.max.bytes": 128 << 20}
         producer = Producer({"bootstrap.servers": self.cluster.bootstrap, **config})
         producer.produce("bf.state", b" " * (60 << 20), b"d/1", partition=shard)
-        self.assertEqual(producer.flush(30), 0)
+        self.assertEqual(producer.flush(HANG_S), 0)
 
     def tombstone(self, shard: int) -> None:
         entry = bfwire.Tombstone("b/jobs")
@@ -213,8 +213,8 @@ class TooLargeCase(FaultCase):
         self.fleet.submit([self.large_and_bad])
         self.fleet.produce(None, [self.unsigned])
         self.fleet.submit(self.small[200:])
-        self.wait_results([*self.small, self.culprit, self.large_and_bad], 120)
-        self.reader.wait(lambda: len(self.reader.letters) == letters, 60, "letters")
+        self.wait_results([*self.small, self.culprit, self.large_and_bad])
+        self.reader.wait(lambda: len(self.reader.letters) == letters, HANG_S, "letters")
         took = time.monotonic() - began
         arrived = sorted(at for at, _ in sum(self.reader.arrivals.values(), []))
         stall = max(b - a for a, b in zip(arrived, arrived[1:], strict=False))
@@ -239,7 +239,7 @@ class TooLargeCase(FaultCase):
         self.assertEqual((row["billable"], row["runs"]), (True, "1"))
         self.assertEqual(row["outcome"], outcome)
         ran_s = (result.ended_at_ms - result.started_at_ms) / 1000
-        self.assertLess(abs(ran_s - float(row["duration_seconds"])), 0.5)
+        self.assertLess(abs(ran_s - float(row["duration_seconds"])), 2)
 
     def letters(self) -> dict[tuple[str | None, str | None], bfwire.Record]:
         """By trust and stage."""
@@ -280,7 +280,7 @@ class KnownLimitTest(TooLargeCase):
     def test_a_state_that_holds_no_entries(self) -> None:
         self.fleet.init_topics({"state": {"max.message.bytes": "200000"}})
         worker = self.fleet.worker("worker")
-        self.assertEqual(worker.wait(30), 1, worker.tail())
+        self.assertEqual(worker.wait(HANG_S), 1, worker.tail())
         (down,) = lines(worker, "worker_down")
         self.assertIn("bf.state takes records of 200000 bytes", str(down["message"]))
 
@@ -304,17 +304,17 @@ class RefusedTest(TooLargeCase):
             for topic in topics
         ]
         for future in self.admin.incremental_alter_configs(wanted).values():
-            future.result(10)
+            future.result(HANG_S)
 
         def known() -> bool:
             asked = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
             found = self.admin.describe_configs(asked).values()
             return all(
-                future.result(10)["max.message.bytes"].value == str(self.LIMIT)
+                future.result(HANG_S)["max.message.bytes"].value == str(self.LIMIT)
                 for future in found
             )
 
-        wait_until(known, 10, "the new limit")
+        wait_until(known, HANG_S, "the new limit")
 
     def test_only_the_culprit_suffers(self) -> None:
         self.fleet.init_topics()
@@ -394,7 +394,7 @@ class StoppedTest(FaultCase):
         good = [job for shard, job in enumerate(later) if shard not in rules]
         self.wait_results(good)
         wait_until(
-            lambda: len(lines(worker, "shard_stopped")) == len(rules), 10, "stops"
+            lambda: len(lines(worker, "shard_stopped")) == len(rules), HANG_S, "stops"
         )
         for line in lines(worker, "shard_stopped"):
             with self.subTest(line["shard"]):
@@ -403,7 +403,9 @@ class StoppedTest(FaultCase):
                 self.assertRegex(line["message"], "lane jobs|entry [dx]/|unpacked")
         ignored = {line["shard"] for line in lines(worker, "state_entry_ignored")}
         self.assertEqual(ignored, {7, 8})
-        status = worker.wait_json(lambda line: line.get("stopped") == len(rules), 15)
+        status = worker.wait_json(
+            lambda line: line.get("stopped") == len(rules), HANG_S
+        )
         self.assertEqual(status["shards"], self.shards - len(rules))
         before = self.committed()
         self.stop(worker)
@@ -449,7 +451,7 @@ class StartedTest(FaultCase):
     def left(self, worker: Proc) -> dict[int, int]:
         """Entries of started runs that each shard opened with."""
         wait_until(
-            lambda: len(lines(worker, "shard_open")) >= self.shards, 20, "shards"
+            lambda: len(lines(worker, "shard_open")) >= self.shards, HANG_S, "shards"
         )
         return {line["shard"]: line["started"] for line in lines(worker, "shard_open")}
 
@@ -475,8 +477,8 @@ class StartedTest(FaultCase):
         reader = self.read()
         worker = self.fleet.worker("worker")
         self.assertEqual(self.left(worker), dict.fromkeys(range(self.shards), 1))
-        reader.wait(lambda: len(reader.results) == self.shards, 20, "results")
-        reader.wait(lambda: len(reader.usage()) == self.shards, 5, "rows")
+        reader.wait(lambda: len(reader.results) == self.shards, HANG_S, "results")
+        reader.wait(lambda: len(reader.usage()) == self.shards, HANG_S, "rows")
         self.stop(worker)
         for run_id, job in runs.items():
             result = reader.only((job.workspace, job.id, 0))
@@ -542,7 +544,7 @@ class ForgottenTest(FaultCase):
             TopicPartition(topic, shard, offset) for shard, offset in enumerate(before)
         ]
         for future in self.admin.delete_records(asked).values():
-            future.result(30)
+            future.result(HANG_S)
 
     def check_lost(
         self, worker: Proc, shard: int, first: int, end: int, lost: int
@@ -574,14 +576,14 @@ class ForgottenTest(FaultCase):
         worker = self.fleet.worker(
             "worker", worker__memory="32M", worker__concurrency=1, noop__delay="200ms"
         )
-        reader.wait(lambda: len(reader.results) >= 2, 30, "the first results")
+        reader.wait(lambda: len(reader.results) >= 2, HANG_S, "the first results")
         end = self.ends("bf.jobs")[0]
         self.delete_records("bf.jobs", [end, 0, 0, 0])
         later = [self.job_on(0, f"later-{n}") for n in range(5)]
         self.fleet.submit(later)
-        self.wait_results(later + other, 60)
+        self.wait_results(later + other)
         self.wait_complete()
-        reader.wait(lambda: reader.letters, 10, "a letter")
+        reader.wait(lambda: reader.letters, HANG_S, "a letter")
         self.stop(worker)
         ((_, shard, first),) = reader.letters
         self.assertEqual(shard, 0)
@@ -595,7 +597,7 @@ class ForgottenTest(FaultCase):
 
     def forget_offsets(self) -> None:
         self.wait_group_empty()
-        self.admin.delete_consumer_groups([GROUP])[GROUP].result(10)
+        self.admin.delete_consumer_groups([GROUP])[GROUP].result(HANG_S)
         self.assertEqual(self.bases("bf.jobs"), [-1] * self.shards)
 
     def test_offsets_are_gone_and_then_records(self) -> None:
@@ -623,7 +625,7 @@ class ForgottenTest(FaultCase):
         self.wait_results(third)
         self.wait_complete()
         letters = self.reader.letters
-        self.reader.wait(lambda: len(letters) == self.shards, 10, "letters")
+        self.reader.wait(lambda: len(letters) == self.shards, HANG_S, "letters")
         self.stop(worker)
         for shard, end in enumerate(ends):
             with self.subTest(shard):
@@ -660,7 +662,7 @@ class ForgottenTest(FaultCase):
         reader = self.read()
         worker = self.fleet.worker("before")
         self.wait_results(first)
-        wait_until(self.exact_bases, 60, "exact b entries of idle shards")
+        wait_until(self.exact_bases, HANG_S, "exact b entries of idle shards")
         worker.kill9()
         self.forget_offsets()
         second = self.jobs("second", 60)
@@ -721,7 +723,7 @@ class StartTest(unittest.TestCase):
         return self.procs.start(f"worker-{len(self.procs.all)}", argv)
 
     def refused(self, worker: Proc, code: int, *words: str) -> None:
-        self.assertEqual(worker.wait(30), code, worker.tail())
+        self.assertEqual(worker.wait(HANG_S), code, worker.tail())
         (down,) = lines(worker, "worker_down")
         self.assertEqual(down["level"], "error")
         for word in words:
@@ -736,14 +738,14 @@ class StartTest(unittest.TestCase):
         def create(*names: str, count: int) -> None:
             new = [NewTopic(f"bf.{name}", count) for name in names]
             for future in admin.create_topics(new).values():
-                future.result(30)
+                future.result(HANG_S)
             broker = cluster.brokers[0]
 
             def known() -> bool:
                 view = broker.metadata()
                 return view is not None and {t.topic for t in new} <= set(view.topics)
 
-            wait_until(known, 10, "topics")
+            wait_until(known, HANG_S, "topics")
 
         worker = self.worker(keys, cluster.bootstrap)
         self.refused(worker, 1, "bf.jobs", "does not exist", "topics init")
@@ -791,7 +793,7 @@ class StartTest(unittest.TestCase):
     def test_options(self) -> None:
         keys = fleets.Keys(self.folder / "keys").folder
         worker = self.worker(keys, "127.0.0.1:1", **{"worker.window": "1"})
-        self.assertEqual(worker.wait(10), 2)
+        self.assertEqual(worker.wait(HANG_S), 2)
         self.assertIn("worker.window", worker.log_text())
 
 

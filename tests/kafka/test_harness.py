@@ -10,7 +10,7 @@ from pathlib import Path
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from dispatching import Log
-from harness import Api, Cluster, Procs, Proxy, Timeout, wait_until
+from harness import HANG_S, Api, Cluster, Procs, Proxy, Timeout, wait_until
 
 QUICK = {"reconnect.backoff.max.ms": "500"}
 
@@ -18,7 +18,7 @@ QUICK = {"reconnect.backoff.max.ms": "500"}
 def make_topic(bootstrap: str, name: str, partitions: int = 1) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap, **QUICK})
     for future in admin.create_topics([NewTopic(name, partitions)]).values():
-        future.result(30)
+        future.result(HANG_S)
 
 
 def read_committed(bootstrap: str, topic: str, expected: int) -> list[bytes]:
@@ -42,7 +42,7 @@ def read_committed(bootstrap: str, topic: str, expected: int) -> list[bytes]:
         return len(values) >= expected
 
     try:
-        wait_until(enough, 30, f"{expected} records of {topic}", every_s=0)
+        wait_until(enough, HANG_S, f"{expected} records of {topic}", every_s=0)
     finally:
         consumer.close()
     return values
@@ -59,7 +59,7 @@ class BrokerTest(unittest.TestCase):
         make_topic(cluster.bootstrap, "t")
         producer = Producer({"bootstrap.servers": cluster.bootstrap, **QUICK})
         producer.produce("t", b"kept")
-        self.assertEqual(producer.flush(10), 0)
+        self.assertEqual(producer.flush(HANG_S), 0)
         cluster.brokers[0].kill9()
         self.assertIsNone(cluster.brokers[0].metadata())
         cluster.brokers[0].restart()
@@ -71,7 +71,7 @@ class BrokerTest(unittest.TestCase):
         broker.sigstop()
         self.assertIsNone(broker.metadata())
         broker.sigcont()
-        wait_until(broker.metadata, 20, "answers again")
+        wait_until(broker.metadata, HANG_S, "answers again")
 
     def test_two_clusters_do_not_share_a_port(self) -> None:
         with Cluster() as two:
@@ -116,7 +116,7 @@ class ClusterTest(unittest.TestCase):
             make_topic(cluster.bootstrap, "t")
             first = cluster.brokers[0]
             wait_until(
-                lambda: (view := first.metadata()) and "t" in view.topics, 20, "t"
+                lambda: (view := first.metadata()) and "t" in view.topics, HANG_S, "t"
             )
             cluster.wait_in_sync()
             view = first.metadata()
@@ -126,7 +126,7 @@ class ClusterTest(unittest.TestCase):
             cluster.brokers[2].kill9()
             producer = Producer({"bootstrap.servers": cluster.bootstrap, **QUICK})
             producer.produce("t", b"two are enough")
-            self.assertEqual(producer.flush(30), 0)
+            self.assertEqual(producer.flush(HANG_S), 0)
             cluster.brokers[2].restart()
             cluster.wait_in_sync()
 
@@ -154,7 +154,7 @@ class ProxyTest(unittest.TestCase):
                 **QUICK,
             }
         )
-        made.init_transactions(30)
+        made.init_transactions(HANG_S)
         return made
 
     def committed(self, expected: int) -> list[bytes]:
@@ -171,7 +171,7 @@ class ProxyTest(unittest.TestCase):
         )
         try:
             partition = TopicPartition(self.topic, 0)
-            return consumer.get_watermark_offsets(partition, timeout=10)[1]
+            return consumer.get_watermark_offsets(partition, timeout=HANG_S)[1]
         finally:
             consumer.close()
 
@@ -179,7 +179,7 @@ class ProxyTest(unittest.TestCase):
         """One committed transaction of one record."""
         producer.begin_transaction()
         producer.produce(self.topic, value)
-        producer.commit_transaction(30)
+        producer.commit_transaction(HANG_S)
 
     def test_client_survives_a_cut_reply_to_end_txn(self) -> None:
         producer = self.producer()
@@ -202,7 +202,7 @@ class ProxyTest(unittest.TestCase):
         self.assertGreaterEqual(cut.hits, 1)
         self.assertEqual(self.stable_end(), 0)
         self.proxy.clear()
-        producer.commit_transaction(30)
+        producer.commit_transaction(HANG_S)
         self.assertEqual(self.committed(1), [b"late"])
 
     def test_a_held_reply_comes_after_release(self) -> None:
@@ -216,7 +216,7 @@ class ProxyTest(unittest.TestCase):
         self.assertEqual(self.committed(1), [b"held"])
         self.assertTrue(commit.is_alive())
         hold.release()
-        commit.join(30)
+        commit.join(HANG_S)
         self.assertFalse(commit.is_alive())
 
     def test_delay_applies_to_the_chosen_client_after_skip(self) -> None:
@@ -258,7 +258,7 @@ class ProcsTest(unittest.TestCase):
             child = self.python(procs, "print('{\"a\": 1}'); input()")
             self.assertEqual(child.wait_json(lambda line: line["a"] == 1), {"a": 1})
             with self.assertRaisesRegex(Timeout, "ended"):
-                child.wait_log("never written", 30)
+                child.wait_log("never written", HANG_S)
 
     def test_grandchildren_go_with_the_child(self) -> None:
         fork = (
@@ -273,7 +273,7 @@ class ProcsTest(unittest.TestCase):
         state = Path(f"/proc/{grandchild}/stat")
         wait_until(
             lambda: not state.exists() or state.read_text().split()[2] == "Z",
-            10,
+            HANG_S,
             "grandchild is dead",
         )
 
@@ -289,12 +289,12 @@ class ProcsTest(unittest.TestCase):
         )
         with Procs(self.folder) as procs:
             child = self.python(procs, code)
-            self.assertEqual(child.wait(20), -9)
+            self.assertEqual(child.wait(HANG_S), -9)
             inner = int(child.wait_log(r"^inner (\d+)$")[1])
             state = Path(f"/proc/{inner}/stat")
             wait_until(
                 lambda: not state.exists() or state.read_text().split()[2] == "Z",
-                10,
+                HANG_S,
                 "the inner child is dead",
             )
 

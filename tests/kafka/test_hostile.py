@@ -17,7 +17,7 @@ from pathlib import Path
 import fleet as fleets
 from confluent_kafka import Message, Producer
 from fleet import Fleet, bfwire, now_ms
-from harness import Cluster
+from harness import HANG_S, Cluster
 from oracle import Oracle
 from reader import Place, Reader
 
@@ -67,7 +67,7 @@ class Sender:
                 headers=rec.headers,
                 on_delivery=partial(report, case),
             )
-        assert self._producer.flush(60) == 0, cases[0].name
+        assert self._producer.flush(HANG_S) == 0, cases[0].name
 
 
 def report(case: Case, error: object, message: Message) -> None:
@@ -362,7 +362,7 @@ class HostileTest(unittest.TestCase):
             return not waiting and not letters
 
         try:
-            cls.reader.wait(done, 60, "every result and every letter")
+            cls.reader.wait(done, HANG_S, "every result and every letter")
         except AssertionError as error:
             missing = f"results of {waiting}, letters of {letters}"
             raise AssertionError(f"{error}; missing: {missing}") from None
@@ -522,7 +522,9 @@ class ReplayTest(unittest.TestCase):
         sender.send(*last)
         names = {(f"ws-{n}", f"last-{life}", 0) for n in range(16)}
         results = self.reader.results
-        self.reader.wait(lambda: names <= set(results), 30, "the last of each shard")
+        self.reader.wait(
+            lambda: names <= set(results), HANG_S, "the last of each shard"
+        )
         self.assertEqual(worker.stop(), 0)
 
     def last(self, life: int, n: int) -> bfwire.Record:
@@ -568,8 +570,8 @@ class BombTest(unittest.TestCase):
 
         reader = self.enterContext(Reader(fleet))
         worker = fleet.worker("worker")
-        reader.wait(lambda: len(reader.results) == len(good), 30, "good jobs")
-        reader.wait(lambda: len(reader.letters) == 3, 30, "letters")
+        reader.wait(lambda: len(reader.results) == len(good), HANG_S, "good jobs")
+        reader.wait(lambda: len(reader.letters) == 3, HANG_S, "letters")
         self.assertEqual(worker.stop(), 0)
         for case in attacker.cases[:2]:
             with self.subTest(case.name):
@@ -582,7 +584,7 @@ class BombTest(unittest.TestCase):
         message = letter.text("__connect.errors.exception.message")
         span = f"{self.BATCH} records of offsets {first} to {first + self.BATCH - 1} "
         self.assertTrue(message.startswith(span), message)
-        worker.wait_json(lambda line: line["event"] == "unreadable", 1)
+        worker.wait_json(lambda line: line["event"] == "unreadable", HANG_S)
 
     def batch(self, attacker: Attacker, bootstrap: str) -> int:
         """Each of them is allowed, but not all in one batch. The first offset."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cases import SharedCase
 from fleet import bfwire
-from harness import Proc, wait_until
+from harness import HANG_S, Proc, wait_until
 
 TRUSTED = "ws-0,ws-1"
 PYTHON = "/usr/bin/python3"
@@ -130,13 +130,13 @@ class LocalCase(SharedCase):
         logs = self.fleet.run_logs
         wait_until(
             lambda: sum(log.read_bytes().count(b"\n") for log in logs) >= count,
-            60,
+            HANG_S,
             f"{count} runs",
         )
 
     def assert_gone(self, pids: list[int]) -> None:
         self.assertTrue(pids)
-        wait_until(lambda: not any(map(is_alive, pids)), 10, f"end of {pids}")
+        wait_until(lambda: not any(map(is_alive, pids)), HANG_S, f"end of {pids}")
 
 
 class BlocksTest(LocalCase):
@@ -332,9 +332,9 @@ class DeathTest(LocalCase):
         worker.wait_json(lambda line: line.get("event") == "stopping")
         self.assertEqual(self.ends(0), {})
         self.go()
-        self.assertEqual(worker.wait(30), 0)
+        self.assertEqual(worker.wait(HANG_S), 0)
         self.assert_gone(left)
-        found = self.ends(8, timeout_s=10)
+        found = self.ends(8)
         self.assertEqual({end.outcome for end, _ in found.values()}, {"succeeded"})
         self.judge()
 
@@ -360,7 +360,7 @@ class DeathTest(LocalCase):
         worker = self.fleet.worker(
             "broken", worker__backend="local", local__python="no-such-python"
         )
-        self.assertEqual(worker.wait(20), 1)
+        self.assertEqual(worker.wait(HANG_S), 1)
         self.assertIn("no-such-python is not on PATH", worker.log_text())
 
 

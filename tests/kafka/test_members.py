@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleet import FULL, spread_jobs
-from harness import Api, Proc, Proxy, wait_until
+from harness import HANG_S, Api, Proc, Proxy, wait_until
 from reader import Reader
 from test_crash import SESSION_S, SHARDS, CrashCase, mixed
 
@@ -124,7 +124,7 @@ class MembersTest(CrashCase):
         for member in gone:
             member.proc.signal(15)
         for member in gone:
-            self.assertEqual(member.proc.wait(30), 0, member.proc.tail())
+            self.assertEqual(member.proc.wait(HANG_S), 0, member.proc.tail())
             self.assertEqual(member.owned(), set())
         self.gone += gone
         self.settle(f"{count} fewer")
@@ -154,7 +154,7 @@ class MembersTest(CrashCase):
                         first[shard] = at
             return len(first) == len(shards)
 
-        wait_until(back, 30, f"results from shards {sorted(shards)}")
+        wait_until(back, HANG_S, f"results from shards {sorted(shards)}")
         took = max(first.values()) - died
         what = f"a new result on all of its {len(shards)} shards"
         print(f"\nkill -9 to {what}: {took:.1f} s")
@@ -174,7 +174,7 @@ class MembersTest(CrashCase):
             return str({m.proc.name: sorted(m.owned()) for m in self.members})
 
         try:
-            wait_until(settled, 30, what)
+            wait_until(settled, HANG_S, what)
         except AssertionError as error:
             raise AssertionError(f"{error}: {told()}") from None
         shards = sorted(shard for m in self.members for shard in m.owned())
@@ -239,7 +239,7 @@ class MembersTest(CrashCase):
             self.join(1, {"BLOCKFLEET_CRASH": "after_send_offsets:200"})
             victim = self.members.pop()
             shards = victim.owned()
-            wait_until(lambda it=victim: not it.proc.alive(), 60, "its death")
+            wait_until(lambda it=victim: not it.proc.alive(), HANG_S, "its death")
             self.succeeded(victim, shards, victim.die(), reader)
 
     def judge_owners(self) -> list[Interval]:
@@ -292,7 +292,7 @@ class HandOverTest(CrashCase):
             owned = (first, second)
             wait_until(
                 lambda: [len(it.owned()) for it in owned] == [SHARDS // 2] * 2,
-                30,
+                HANG_S,
                 "a fair share",
             )
 

@@ -8,7 +8,7 @@ from typing import Self
 
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
-from harness import Cluster
+from harness import HANG_S, Cluster
 from oracle import TOPICS, Oracle, OracleTimeout
 from verdict import w
 from world import KEYS, NOW, SHARDS, TRUSTED, World
@@ -30,13 +30,13 @@ class Writer:
         admin = AdminClient(client)
         topics = [NewTopic(f"bf.{name}", SHARDS) for name in TOPICS]
         for future in admin.create_topics(topics).values():
-            future.result(30)
+            future.result(HANG_S)
 
     @staticmethod
     def transactional(bootstrap: str, name: str) -> Producer:
         config = {"bootstrap.servers": bootstrap, "transactional.id": name}
         producer = Producer(config | {"log_level": "0"})
-        producer.init_transactions(30)
+        producer.init_transactions(HANG_S)
         return producer
 
     def __enter__(self) -> Self:
@@ -49,7 +49,7 @@ class Writer:
         for name in INPUTS:
             for rec in self.world.evidence.records[name]:
                 produce(self.plain, rec)
-        assert self.plain.flush(30) == 0
+        assert self.plain.flush(HANG_S) == 0
 
     def commit(self, records: list[w.Record], step: int) -> None:
         """One transaction: outputs, and each partition's step-th sample."""
@@ -69,20 +69,20 @@ class Writer:
             )
         group = self.group.consumer_group_metadata()
         self.fleet.send_offsets_to_transaction(offsets, group, 30)
-        self.fleet.commit_transaction(30)
+        self.fleet.commit_transaction(HANG_S)
 
     def abort(self, records: list[w.Record]) -> None:
         self.fleet.begin_transaction()
         for rec in records:
             produce(self.fleet, rec)
-        self.fleet.flush(30)
-        self.fleet.abort_transaction(30)
+        self.fleet.flush(HANG_S)
+        self.fleet.abort_transaction(HANG_S)
 
     def left_open(self, rec: w.Record) -> None:
         """In a transaction that has not ended."""
         self.other.begin_transaction()
         produce(self.other, rec)
-        self.other.flush(30)
+        self.other.flush(HANG_S)
 
     def outputs(self) -> list[w.Record]:
         names = ("results", "usage", "deadletter", "state")
@@ -113,7 +113,7 @@ class OracleOnKafka(unittest.TestCase):
             some = writer.outputs()
             writer.abort(some[:40])
             writer.commit(some[:40], 1)
-            sampler.sample_now(10)
+            sampler.sample_now(HANG_S)
             writer.commit(some[40:80], 2)
             writer.commit(some[80:], 99)
             oracle.collect(until=lambda seen: len(seen.of("results")) == 32)
@@ -127,7 +127,7 @@ class OracleOnKafka(unittest.TestCase):
         writer.left_open(duplicate)
         oracle.collect()
         self.assertTrue(oracle.judge([log]).ok)
-        writer.other.abort_transaction(30)
+        writer.other.abort_transaction(HANG_S)
 
         writer.commit([duplicate], 99)
         oracle.collect()
@@ -144,7 +144,7 @@ class OracleOnKafka(unittest.TestCase):
         admin = AdminClient(client)
         topic = NewTopic("values.state", SHARDS)
         for future in admin.create_topics([topic]).values():
-            future.result(30)
+            future.result(HANG_S)
         writer = Producer({**client, "enable.idempotence": True})
         written = []
         for key, value in ((b"k", b""), (b"k", None), (None, b"\0\xff")):
@@ -153,7 +153,7 @@ class OracleOnKafka(unittest.TestCase):
             w.sign_tree("state", KEYS["state"], NOW, [rec])
             written.append(rec)
             produce(writer, rec)
-        self.assertEqual(writer.flush(30), 0)
+        self.assertEqual(writer.flush(HANG_S), 0)
         oracle = Oracle(self.cluster.bootstrap, "values.", TRUSTED, SHARDS)
         seen = oracle.collect().of("state")
         for offset, (one, rec) in enumerate(zip(seen, written, strict=True)):

@@ -4,7 +4,7 @@ import unittest
 from collections import defaultdict
 
 from cases import FleetCase
-from harness import wait_until
+from harness import HANG_S, wait_until
 
 KEYS = 5
 JOBS = 200
@@ -19,7 +19,7 @@ class OrderTest(FleetCase):
         )
         victim = fleet.worker("victim", noop__delay="20ms")
         (log,) = fleet.run_logs
-        wait_until(lambda: len(log.read_text().splitlines()) > 30, 30, "some runs")
+        wait_until(lambda: len(log.read_text().splitlines()) > 30, HANG_S, "some runs")
         victim.kill9()
         heir = fleet.worker("heir", noop__delay="20ms")
         self.ends(JOBS)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cases import SharedCase
 from fleet import spread_jobs
-from harness import Proc, wait_until
+from harness import HANG_S, Proc, wait_until
 
 
 class ProcessesTest(SharedCase):
@@ -28,7 +28,7 @@ class ProcessesTest(SharedCase):
 
     def up(self, worker: Proc, count: int) -> list[int]:
         wait_until(
-            lambda: len(self.children(worker)) == count, 20, f"{count} processes"
+            lambda: len(self.children(worker)) == count, HANG_S, f"{count} processes"
         )
         return self.children(worker)
 
@@ -37,7 +37,7 @@ class ProcessesTest(SharedCase):
         children = self.up(worker, 3)
         self.fleet.submit(spread_jobs(self.fleet, 300, 10, lambda n: {}))
         os.kill(children[0], signal.SIGKILL)
-        wait_until(lambda: not is_alive(children[0]), 10, "death")
+        wait_until(lambda: not is_alive(children[0]), HANG_S, "death")
         self.assertEqual(len(set(self.up(worker, 3)) - set(children)), 1)
         self.ends(300)
         self.assertEqual(worker.stop(), 0)
@@ -48,7 +48,7 @@ class ProcessesTest(SharedCase):
         worker = self.fleet.worker("w", worker__processes=2)
         self.up(worker, 2)
         worker.kill9()
-        wait_until(lambda: not self.children(worker), 20, "children leave")
+        wait_until(lambda: not self.children(worker), HANG_S, "children leave")
 
     def test_a_service_manager_is_told(self) -> None:
         """Of several processes, by the first alone, and when all are up."""
@@ -73,7 +73,7 @@ def manager() -> Iterator[tuple[str, Callable[[], tuple[str, int]]]]:
     """Its socket's name, and the next word with its sender's pid."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-        listener.settimeout(20)
+        listener.settimeout(HANG_S)
         listener.bind("")
 
         def heard() -> tuple[str, int]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka.admin import AdminClient, NewTopic
 from fleet import BIN, TOPICS, Fleet, bfwire
-from harness import Cluster
+from harness import HANG_S, Cluster
 from oracle import Oracle
 from world import World
 
@@ -55,7 +55,7 @@ class RecordsTest(unittest.TestCase):
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
         )
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
         return done.stdout if status in (0, 5) else done.stderr
@@ -163,7 +163,7 @@ class RecordsTest(unittest.TestCase):
         admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap})
         topics = [NewTopic(f"other.{name}", 12) for name in TOPICS]
         for future in admin.create_topics(topics).values():
-            future.result(30)
+            future.result(HANG_S)
         for name in ("results", "usage"):
             for rec in world.evidence.records[name]:
                 rec.topic = f"other.{name}"

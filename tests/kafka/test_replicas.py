@@ -20,10 +20,12 @@ from dispatching import (
     make_topics,
     read_all,
 )
-from harness import Cluster, Procs, wait_until
+from harness import HANG_S, Cluster, Procs, wait_until
 
 
 class ReplicaTest(DispatcherCase):
+    alone = True  # it measures how soon one tells what another took
+
     @classmethod
     def setUpClass(cls) -> None:
         super().setUpClass()
@@ -40,7 +42,7 @@ class ReplicaTest(DispatcherCase):
     def test_what_one_took_another_tells_within_a_second(self) -> None:
         def seconds_until(condition: Callable[[], bool]) -> float:
             started = time.monotonic()
-            wait_until(condition, 20, "the other replica", every_s=0.01)
+            wait_until(condition, HANG_S, "the other replica", every_s=0.01)
             return time.monotonic() - started
 
         def told(by: Dispatcher, name: str) -> Any:
@@ -83,7 +85,7 @@ class ReplicaTest(DispatcherCase):
             self.assertEqual(full.post(job("full")).status, 202)
             return full.get("/v1/jobs/before", workspace="full").status == 503
 
-        wait_until(refused, 30, "reads to be refused")
+        wait_until(refused, HANG_S, "reads to be refused")
         answer = full.get("/v1/jobs/before", workspace="full")
         self.assertEqual(answer.status, 503)
         self.assertRegex(answer.json()["detail"], "disk")

@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
     ConfigResource,
     NewTopic,
 )
-from harness import Cluster, wait_until
+from harness import HANG_S, Cluster, wait_until
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "wire"))
 
@@ -61,7 +61,7 @@ class CommandCase(unittest.TestCase):
             ],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             cwd=self.folder,
         )
         self.assertEqual(done.returncode, status, done.stdout + done.stderr)
@@ -143,7 +143,7 @@ class TopicsTest(CommandCase):
             return False
 
         try:
-            wait_until(all_ended, 30, f"the end of {name}", every_s=0)
+            wait_until(all_ended, HANG_S, f"the end of {name}", every_s=0)
         finally:
             consumer.close()
         return found
@@ -154,29 +154,29 @@ class TopicsTest(CommandCase):
             ConfigResource.Type.TOPIC, self.topic(name), incremental_configs=[entry]
         )
         for future in self.admin.incremental_alter_configs([resource]).values():
-            future.result(30)
+            future.result(HANG_S)
 
         def shows() -> bool:
             asked = ConfigResource(ConfigResource.Type.TOPIC, self.topic(name))
-            answer = self.admin.describe_configs([asked])[asked].result(30)
+            answer = self.admin.describe_configs([asked])[asked].result(HANG_S)
             return answer[prop].value == value
 
-        wait_until(shows, 20, f"{prop} is {value}")
+        wait_until(shows, HANG_S, f"{prop} is {value}")
 
     def delete(self, name: str) -> None:
         for future in self.admin.delete_topics([self.topic(name)]).values():
-            future.result(30)
+            future.result(HANG_S)
         gone = self.topic(name)
         wait_until(
-            lambda: gone not in self.admin.list_topics(timeout=10).topics,
-            20,
+            lambda: gone not in self.admin.list_topics(timeout=HANG_S).topics,
+            HANG_S,
             f"{gone} is gone",
         )
 
     def produce(self, name: str, partition: int, key: bytes, value: bytes) -> None:
         producer = Producer({"bootstrap.servers": self.cluster.bootstrap})
         producer.produce(self.topic(name), value, key, partition=partition)
-        self.assertEqual(producer.flush(20), 0)
+        self.assertEqual(producer.flush(HANG_S), 0)
 
     # ---- init ---------------------------------------------------------------
 
@@ -184,13 +184,15 @@ class TopicsTest(CommandCase):
         self.keys.mkdir(0o700)
         told = self.blockfleet("topics", "init", status=7)
         self.assertIn("blockfleet keys new state", told)
-        self.assertNotIn(self.topic("jobs"), self.admin.list_topics(timeout=10).topics)
+        self.assertNotIn(
+            self.topic("jobs"), self.admin.list_topics(timeout=HANG_S).topics
+        )
 
     def test_init_makes_topics_and_signs_their_beginning(self) -> None:
         done = self.init("--topics.spread=2")
         self.assertEqual(done["bases_written"], SHARDS * len(LANES))
         self.assertTrue(done["fleet_written"])
-        topics = self.admin.list_topics(timeout=10).topics
+        topics = self.admin.list_topics(timeout=HANG_S).topics
         for name in TOPICS:
             self.assertEqual(len(topics[self.topic(name)].partitions), SHARDS)
         trusted = (self.keys / "trusted").read_text()
@@ -240,7 +242,7 @@ class TopicsTest(CommandCase):
     def test_init_refuses_a_topic_that_something_else_made(self) -> None:
         stray = NewTopic(self.topic("jobs"), SHARDS + 2)
         for future in self.admin.create_topics([stray]).values():
-            future.result(30)
+            future.result(HANG_S)
         shards = f"--topics.shards={SHARDS}"
         told = self.blockfleet("topics", "init", "--dev-keys", shards, status=4)
         self.assertIn(f"has {SHARDS + 2} shards", told)
@@ -292,7 +294,7 @@ class TopicsTest(CommandCase):
         policy = {"cleanup.policy": "compact"}
         empty = NewTopic(self.topic("state"), SHARDS, config=policy)
         for future in self.admin.create_topics([empty]).values():
-            future.result(30)
+            future.result(HANG_S)
         found = dict(self.faults())
         self.assertIn("12 of 12 are missing", found["beginnings"])
         self.assertIn("fleet entry", found)
@@ -326,7 +328,7 @@ class TopicsTest(CommandCase):
             self.produce("jobs", 2, b"w", b"{}")
         place = TopicPartition(self.topic("jobs"), 2, 3)
         for future in self.admin.delete_records([place]).values():
-            future.result(30)
+            future.result(HANG_S)
         found = dict(self.faults())
         self.assertIn("3 offsets of 1 partitions", found["progress"])
 
@@ -339,7 +341,7 @@ class TopicsTest(CommandCase):
         self.init()
         base = [kcat, "-b", self.cluster.bootstrap, "-q"]
         listed = subprocess.run(
-            [*base, "-L", "-J"], capture_output=True, check=True, timeout=30
+            [*base, "-L", "-J"], capture_output=True, check=True, timeout=HANG_S
         )
         names = {t["topic"] for t in json.loads(listed.stdout)["topics"]}
         self.assertLessEqual({self.topic(name) for name in TOPICS}, names)
@@ -347,7 +349,7 @@ class TopicsTest(CommandCase):
             [*base, "-C", "-e", "-J", "-t", self.topic("state"), "-o", "beginning"],
             capture_output=True,
             check=True,
-            timeout=30,
+            timeout=HANG_S,
         )
         records = [json.loads(line) for line in read.stdout.splitlines()]
         self.assertEqual(len(records), SHARDS * len(LANES) + 1)

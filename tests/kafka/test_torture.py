@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from fleet import BIN, FULL, Keys
+from harness import HANG_S
 from test_crash import CrashCase
 
 OUT_OF_MEMORY = "memory"
@@ -34,7 +35,7 @@ class EachTest(unittest.TestCase):
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
         )
         return done.returncode, done.stdout
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import dispatching
 from dispatching import Dispatcher
 from fleet import BIN, Fleet, bfwire, now_ms
-from harness import Cluster, Proc, wait_until
+from harness import HANG_S, Cluster, Proc, wait_until
 from reader import Reader
 
 SHARDS = 4
@@ -26,7 +26,7 @@ def blockfleet(keys: Path, *words: str) -> None:
         [BIN / "blockfleet", *words, f"--keys.dir={keys}"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANG_S,
         cwd=keys,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,7 +47,7 @@ class TrustTest(unittest.TestCase):
         return sum(line.get("event") == event for line in proc.log_json())
 
     def wait_for(self, proc: Proc, event: str, count: int) -> None:
-        wait_until(lambda: self.count(proc, event) >= count, 15, f"{event} {count}")
+        wait_until(lambda: self.count(proc, event) >= count, HANG_S, f"{event} {count}")
 
     def send(self, name: str, key: bfwire.Ed25519PrivateKey) -> None:
         rec = self.fleet.build(self.fleet.job("ws", name))
@@ -56,7 +56,7 @@ class TrustTest(unittest.TestCase):
 
     def ends(self, name: str) -> None:
         key = ("ws", name, 0)
-        self.reader.wait(lambda: key in self.reader.results, 20, name)
+        self.reader.wait(lambda: key in self.reader.results, HANG_S, name)
         self.assertEqual(self.reader.only(key).outcome, "succeeded")
 
     def is_refused(self, letters: int) -> None:
@@ -65,7 +65,7 @@ class TrustTest(unittest.TestCase):
         def found() -> list[bfwire.Record]:
             return self.reader.records["deadletter"]
 
-        self.reader.wait(lambda: len(found()) >= letters, 20, "a dead letter")
+        self.reader.wait(lambda: len(found()) >= letters, HANG_S, "a dead letter")
         self.assertEqual(len(found()), letters)
         self.assertEqual(found()[-1].text("bf_trust"), "untrusted")
         self.assertEqual(
@@ -125,7 +125,7 @@ class TrustTest(unittest.TestCase):
         self.submit(dispatcher, "seen")
         self.ends("seen")
         wait_until(
-            lambda: self.status(dispatcher, "seen") == "succeeded", 20, "a result"
+            lambda: self.status(dispatcher, "seen") == "succeeded", HANG_S, "a result"
         )
         # Its result came before, and was nobody's then.
         self.assertEqual(self.status(dispatcher, "unseen"), "waiting")

@@ -23,7 +23,7 @@ from dispatching import (
     read_all,
 )
 from fleet import Fleet
-from harness import Cluster, Proc, wait_until
+from harness import HANG_S, Cluster, Proc, wait_until
 
 FULL = bool(os.environ.get("BF_FULL"))
 NDJSON = {"Content-Type": "application/x-ndjson"}
@@ -183,7 +183,9 @@ class UploadTest(UploadCase):
                 with contextlib.suppress(TimeoutError):
                     one.sendall(b'{"inputs": "' + b"x" * 700_000)
             wait_until(
-                lambda: dispatcher.post(job("halves")).status == 202, 20, "room again"
+                lambda: dispatcher.post(job("halves")).status == 202,
+                HANG_S,
+                "room again",
             )
         # A line that is larger than all there is gets an answer, too.
         large = job("halves", b'{"a":"' + b"x" * (3 << 20) + b'"}')
@@ -232,7 +234,7 @@ class ResendTest(unittest.TestCase):
 
         def half() -> Iterator[bytes]:
             yield b"".join(lines[: count // 2])
-            killed.wait(60)
+            killed.wait(HANG_S)
             yield from lines[count // 2 :]
 
         def send() -> None:
@@ -243,13 +245,13 @@ class ResendTest(unittest.TestCase):
         sender.start()
         wait_until(
             lambda: end_of(cluster.bootstrap, "bf.jobs", SHARDS) >= count // 4,
-            60,
+            HANG_S,
             "a quarter of the upload",
         )
         assert first.proc is not None
         first.proc.kill9()
         killed.set()
-        sender.join(60)
+        sender.join(HANG_S)
 
         told = list(upload(second, b"".join(lines), Idempotency_Key='"file"'))
         self.assertEqual([line["line"] for line in told], list(range(count)))
@@ -260,7 +262,7 @@ class ResendTest(unittest.TestCase):
         self.assertLess(stored, 2 * count)
         wait_until(
             lambda: done_of(cluster.bootstrap, "bf.jobs", SHARDS) == stored,
-            120,
+            HANG_S,
             "every record dealt with",
         )
         want = sorted(bfwire.job_id_derive("again", b"file", n) for n in range(count))
@@ -274,7 +276,7 @@ class ResendTest(unittest.TestCase):
             usage = second.get("/v1/usage", workspace="again").json()
             return usage["rows"], usage["runs"]
 
-        wait_until(lambda: metered() == (count, count), 20, "a usage row each")
+        wait_until(lambda: metered() == (count, count), HANG_S, "a usage row each")
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from dispatching import (
     job,
     read_all,
 )
-from harness import wait_until
+from harness import HANG_S, wait_until
 
 HOSTILE = b'{"a":NaN,"a":"\\u0000","n":9223372036854775808, "x":"\xf0\x9f\x8e\xac"}'
 
@@ -52,7 +52,7 @@ class ViewTest(DispatcherCase):
     def wait_status(self, workspace: str, name: str, want: str) -> Any:
         wait_until(
             lambda: self.status(workspace, name)["status"] == want,
-            20,
+            HANG_S,
             f"{name} {want}",
         )
         return self.status(workspace, name)
@@ -102,7 +102,7 @@ class ViewTest(DispatcherCase):
         self.worker.state(source, "parked", attempt=2)
         written = bfwire.rfc3339(time.time_ns() // 10**6)
         wait_until(
-            lambda: self.status("life", "j")["as_of"] > written, 20, "a later view"
+            lambda: self.status("life", "j")["as_of"] > written, HANG_S, "a later view"
         )
         self.assertEqual(without_time(self.status("life", "j")), without_time(told))
 
@@ -121,7 +121,7 @@ class ViewTest(DispatcherCase):
         self.assertGreaterEqual(time.monotonic() - started, 0.9)
         self.assertEqual(answers, [])
         self.worker.finish([self.worker.end(source)])
-        waiter.join(20)
+        waiter.join(HANG_S)
         self.assertLess(time.monotonic() - started, 15)
         self.assertEqual(answers[0].json()["status"], "succeeded")
 
@@ -137,9 +137,11 @@ class ViewTest(DispatcherCase):
             )
         )
         waiter.start()
-        wait_until(lambda: "quick" in self.sources("prefer"), 20, "the job in Kafka")
+        wait_until(
+            lambda: "quick" in self.sources("prefer"), HANG_S, "the job in Kafka"
+        )
         self.worker.finish([self.worker.end(self.sources("prefer")["quick"])])
-        waiter.join(20)
+        waiter.join(HANG_S)
         self.assertEqual(answers[0].status, 200, answers[0].body)
         self.assertEqual(answers[0].json()["status"], "succeeded")
 
@@ -176,7 +178,7 @@ class ViewTest(DispatcherCase):
             names = ("waiting", "running", "succeeded", "failed", "total")
             return tuple(told[name] for name in names)
 
-        wait_until(lambda: counts() == (1, 1, 47, 1, 50), 20, "the counts")
+        wait_until(lambda: counts() == (1, 1, 47, 1, 50), HANG_S, "the counts")
         query: dict[str, str | int] = {"workspace": "batch", "batch": "b", "limit": 10}
         rows: list[Any] = []
         pages = 0
@@ -290,13 +292,13 @@ class ViewTest(DispatcherCase):
         def told() -> Any:
             return self.dispatcher.get("/v1/usage", workspace="usage").json()
 
-        wait_until(lambda: told()["runs"] == 4, 20, "four runs")
+        wait_until(lambda: told()["runs"] == 4, HANG_S, "four runs")
         self.assertEqual(told()["duration_seconds"], "0.049380")
         self.assertEqual(told()["input_bytes"], 3 * 7 + 2)
         self.assertEqual(told()["rows"], 4)
         self.assertLess(told()["complete_until"], told()["as_of"])
         before = told()["as_of"]
-        wait_until(lambda: told()["as_of"] > before, 20, "a later as_of")
+        wait_until(lambda: told()["as_of"] > before, HANG_S, "a later as_of")
         # A correction counts in the hour of what it corrects, here and in sums.
         first = ends[0]
         value = bfwire.usage_value(first)
@@ -309,7 +311,7 @@ class ViewTest(DispatcherCase):
         )
         place = ("bf.usage", first.source.partition)
         self.worker.write([bfwire.correction_build(fix, "main", place)], "result")
-        wait_until(lambda: told()["runs"] == 3, 20, "the correction")
+        wait_until(lambda: told()["runs"] == 3, HANG_S, "the correction")
         self.assertEqual(told()["duration_seconds"], "0.037034")
         self.assertEqual((told()["input_bytes"], told()["rows"]), (2 * 7 + 2, 5))
         self.assertEqual(told()["billable"]["duration_seconds"], "0.037034")
@@ -415,7 +417,7 @@ class ViewTest(DispatcherCase):
             ]
             == 17
             and self.status("again", "j2")["status"] == "running",
-            20,
+            HANG_S,
             "all ends in the view",
         )
         want = self.everything(self.dispatcher)
@@ -464,7 +466,7 @@ class ViewTest(DispatcherCase):
         with contextlib.suppress(AssertionError):  # it may end before we look
             other.start(ready=False)
         assert other.proc is not None
-        self.assertEqual(other.proc.wait(20), 1)
+        self.assertEqual(other.proc.wait(HANG_S), 1)
         self.assertIn("dispatcher.view", other.proc.log_text())
 
 

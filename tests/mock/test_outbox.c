@@ -136,7 +136,7 @@ static void add(const char *id, const char *lane)
 /* As the loop does: nothing but the descriptor says that there is news. */
 static void serve_until(size_t reports)
 {
-    int64_t until = bf_mono_ms() + 30000;
+    int64_t until = bf_mono_ms() + 60000;
 
     bf_outbox_flush(rig.outbox);
     while (rig.nreported < reports && bf_mono_ms() < until) {

@@ -43,7 +43,7 @@ def request(inputs: str = '{"a": NaN}', **more: object) -> bytes:
 
 class Client:
     def __init__(self, server: BlockServer) -> None:
-        self.http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+        self.http = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
 
     def post(self, body: bytes, **headers: str) -> tuple[int, bytes]:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -129,7 +129,7 @@ class Echo(Base):
         server, client = self.serve()
         server.rule("hang", count=1)
         client.http.request("POST", "/run", request())
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not server.runs and time.monotonic() < end:
             time.sleep(0.01)
         client.close()
@@ -227,7 +227,7 @@ class Program(unittest.TestCase):
             url = child.stdout.readline().strip()
             port = int((folder / "port").read_text())
             self.assertEqual(url, f"http://127.0.0.1:{port}/run")
-            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
             for status in (503, 200):
                 connection.request("POST", "/run", request())
                 reply = connection.getresponse()
@@ -240,7 +240,7 @@ class Program(unittest.TestCase):
             self.assertEqual(len((folder / "runs").read_text().splitlines()), 1)
         finally:
             child.terminate()
-            self.assertEqual(child.wait(20), 0)
+            self.assertEqual(child.wait(60), 0)
             child.stdout.close()
 
 

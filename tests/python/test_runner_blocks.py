@@ -364,16 +364,16 @@ class OutputTest(RunnerTest):
 
     def test_execution_time_is_that_of_the_function_alone(self) -> None:
         code = (
-            "time.sleep(0.3)\n"
+            "time.sleep(1)\n"
             "def run(s):\n    time.sleep(s)\n    return {} if s else 1 / 0\n"
         )
         done = self.answer(code, {"s": 0.1})
-        self.assertTrue(0.1 <= done.execution_time_seconds < 0.29, done.head)
-        self.assertGreaterEqual(done.duration_us, 400_000)
-        self.assertGreaterEqual(done.ended_at_ms - done.started_at_ms, 399)
+        self.assertTrue(0.1 <= done.execution_time_seconds < 0.9, done.head)
+        self.assertGreaterEqual(done.duration_us, 1_100_000)
+        self.assertGreaterEqual(done.ended_at_ms - done.started_at_ms, 1099)
         done = self.failure(code, {"s": 0}, reason="user_error")
-        self.assertTrue(0 <= done.execution_time_seconds < 0.1, done.head)
-        self.assertLess(done.duration_us, 250_000)
+        self.assertTrue(0 <= done.execution_time_seconds < 0.9, done.head)
+        self.assertLess(done.duration_us, 900_000)
 
     def test_a_result_at_and_over_the_ceiling(self) -> None:
         ceiling = 15 << 20

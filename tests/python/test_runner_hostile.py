@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "worker" / "runner"), str(ROOT / "tests" / "runner")]
 
 from support import (  # noqa: E402
+    HANG_S,
     Code,
     Runner,
     RunnerTest,
@@ -20,6 +21,9 @@ from support import (  # noqa: E402
 )
 
 GOOD = "def run():\n    return 'good'\n"
+# Whoever is not killed goes on for a minute or for ever; a busy machine may
+# take its time to kill.
+LATE_MS = 10_000
 
 
 class DeadlineTest(RunnerTest):
@@ -28,8 +32,8 @@ class DeadlineTest(RunnerTest):
         done = self.failure(code, reason="deadline", timeout_ms=timeout_ms)
         took_ms = (time.monotonic() - begun) * 1000
         self.assertEqual(done.error_type, "CustomPythonBlockTimeout")
-        self.assertTrue(timeout_ms <= done.duration_us / 1000 < timeout_ms + 500)
-        self.assertLess(took_ms, timeout_ms + 1000)
+        self.assertTrue(timeout_ms <= done.duration_us / 1000 < timeout_ms + LATE_MS)
+        self.assertLess(took_ms, timeout_ms + LATE_MS)
 
     def test_an_infinite_loop(self) -> None:
         self.assert_killed_in_time("def run():\n    while True: pass\n", 300)
@@ -49,9 +53,9 @@ class DeadlineTest(RunnerTest):
 
     def test_output_and_time_until_the_kill_are_kept(self) -> None:
         code = "def run():\n    print('so far')\n    while True: pass\n"
-        done = self.failure(code, reason="deadline", timeout_ms=400)
+        done = self.failure(code, reason="deadline", timeout_ms=1000)
         self.assertEqual(done.stdout, "so far\n")
-        self.assertTrue(0.2 < done.execution_time_seconds < 0.9, done.head)
+        self.assertTrue(0.2 < done.execution_time_seconds < 10, done.head)
 
     def test_init_that_hangs_is_killed_and_counts(self) -> None:
         code = Code("def run(): pass\n", init="def init():\n    time.sleep(60)\n")
@@ -123,7 +127,7 @@ class LeftBehindTest(RunnerTest):
             "def run():\n    return P.pid\n"
         )
         first = self.value(code)
-        wait_until(lambda: procs.stat(first)[0] == "", 5, "the child is gone")
+        wait_until(lambda: procs.stat(first)[0] == "", HANG_S, "the child is gone")
         self.assertNotEqual(self.value(code), first)
 
     def test_threads_from_load_time_do_not_run_on(self) -> None:
@@ -135,7 +139,7 @@ class LeftBehindTest(RunnerTest):
         )
         template, threads = self.value(code)
         self.assertEqual(threads, 1)
-        wait_until(lambda: procs.stat(template)[0] == "T", 5, "it is stopped")
+        wait_until(lambda: procs.stat(template)[0] == "T", HANG_S, "it is stopped")
         self.assertEqual(self.value(code)[0], template)
 
     def test_threads_left_running(self) -> None:
@@ -362,13 +366,13 @@ class WholeRunnerTest(unittest.TestCase):
         for i in range(3):
             self.runner.wait_started(f"r{i}")
         pid = self.runner.process.pid
-        wait_until(lambda: len(descendants(pid)) == 6, 10, "all are running")
+        wait_until(lambda: len(descendants(pid)) == 6, HANG_S, "all are running")
         self.below = descendants(pid)
 
     def assert_all_gone(self) -> None:
         for pid in self.below:
             wait_until(
-                lambda pid=pid: procs.stat(pid)[0] in ("", "Z"), 5, f"{pid} dies"
+                lambda pid=pid: procs.stat(pid)[0] in ("", "Z"), HANG_S, f"{pid} dies"
             )
 
     def test_the_socket_closes(self) -> None:
@@ -377,18 +381,18 @@ class WholeRunnerTest(unittest.TestCase):
 
     def test_it_is_told_to_end(self) -> None:
         self.runner.process.terminate()
-        self.assertEqual(self.runner.process.wait(10), 0)
+        self.assertEqual(self.runner.process.wait(HANG_S), 0)
         self.assert_all_gone()
 
     def test_it_is_killed(self) -> None:
         self.runner.process.kill()
-        self.runner.process.wait(10)
+        self.runner.process.wait(HANG_S)
         self.assert_all_gone()
 
     def test_its_peer_talks_nonsense(self) -> None:
         self.runner.sock.setblocking(True)
         self.runner.sock.sendall(b"\xff" * 64)
-        self.assertEqual(self.runner.process.wait(10), 0)
+        self.assertEqual(self.runner.process.wait(HANG_S), 0)
         self.assert_all_gone()
 
 

@@ -10,7 +10,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "worker" / "runner"), str(ROOT / "tests" / "runner")]
 
-from support import IDS, Code, Runner, RunnerTest, procs, wait_until  # noqa: E402
+from support import (  # noqa: E402
+    HANG_S,
+    IDS,
+    Code,
+    Runner,
+    RunnerTest,
+    procs,
+    wait_until,
+)
 
 # Says that it runs, and ends when the file is removed.
 HOLD = (
@@ -78,8 +86,8 @@ class SlotTest(RunnerTest):
             self.runner.wait(run_id)
 
     def test_the_timeout_does_not_count_the_queue(self) -> None:
-        code = "def run():\n    time.sleep(0.3)\n    return 1\n"
-        runs = [self.start(code, timeout_ms=900) for _ in range(16)]
+        code = "def run():\n    time.sleep(0.5)\n    return 1\n"
+        runs = [self.start(code, timeout_ms=1500) for _ in range(16)]
         for run_id in runs:
             self.assertTrue(self.runner.wait(run_id).success)
 
@@ -104,7 +112,7 @@ class SlotTest(RunnerTest):
 class KillTest(RunnerTest):
     def assert_killed(self, run_id: str) -> None:
         self.runner.send({"op": "kill", "run_id": run_id})
-        done = self.runner.wait(run_id, 5)
+        done = self.runner.wait(run_id)
         self.assertEqual((done.success, done.reason), (False, ""))
         self.assertEqual((done.error_type, done.delivery), ("Killed", "ran"))
 
@@ -151,7 +159,7 @@ class TemplateTest(RunnerTest):
         pid_a, pid_b = self.value(a), self.value(b)
         self.assertEqual(self.value(a), pid_a)
         self.value(c)
-        wait_until(lambda: procs.stat(pid_b)[0] == "", 5, "b's template ends")
+        wait_until(lambda: procs.stat(pid_b)[0] == "", HANG_S, "b's template ends")
         self.assertEqual(self.value(a), pid_a)
         self.assertLessEqual(self.templates(), 2)
 
@@ -159,7 +167,7 @@ class TemplateTest(RunnerTest):
         runs = [self.start(self.version(i)) for i in range(30)]
         for run_id in runs:
             self.assertTrue(self.runner.wait(run_id).success)
-        wait_until(lambda: self.templates() <= 2, 5, "two are left")
+        wait_until(lambda: self.templates() <= 2, HANG_S, "two are left")
 
     def test_old_code_is_forgotten(self) -> None:
         first = self.version(100)
@@ -183,7 +191,7 @@ class IdleTest(RunnerTest):
 
     def test_an_idle_template_ends(self) -> None:
         pid = self.value("def run():\n    return os.getppid()\n")
-        wait_until(lambda: procs.stat(pid)[0] == "", 5, "the template ends")
+        wait_until(lambda: procs.stat(pid)[0] == "", HANG_S, "the template ends")
 
 
 class ReadyTest(unittest.TestCase):

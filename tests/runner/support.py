@@ -23,6 +23,7 @@ from bfrunner.cache import Code  # noqa: E402
 from bfrunner.client import Done, Runner  # noqa: E402
 
 IDS = itertools.count()
+HANG_S = 60.0  # ends a hang; no bound of the runner's
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, what: str) -> None:
@@ -78,7 +79,7 @@ class RunnerTest(unittest.TestCase):
 
     def tearDown(self) -> None:
         """Only templates, each without children, may be there between tests."""
-        wait_until(self.is_quiet, 5, "processes left behind")
+        wait_until(self.is_quiet, HANG_S, "processes left behind")
 
     def is_quiet(self) -> bool:
         templates = procs.children(self.runner.process.pid)

@@ -20,7 +20,7 @@
 #include "worker/forward.h"
 
 #define RUN_ID "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 
 static struct {
     char dir[64];

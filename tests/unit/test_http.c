@@ -17,7 +17,7 @@
 #include "worker/http.h"
 
 #define MAX_REPLY 65536
-#define PATIENCE_MS 20000
+#define PATIENCE_MS 60000
 #define MAX_CONNECTIONS 32
 
 /* ---- the server ---- */

@@ -34,7 +34,7 @@ static void assert_heard(int fd, const char *text)
     char got[64];
     ssize_t len;
 
-    assert_int_equal(poll(&ready, 1, 5000), 1);
+    assert_int_equal(poll(&ready, 1, 60000), 1);
     len = recv(fd, got, sizeof(got), 0);
     assert_int_equal(len, strlen(text));
     assert_memory_equal(got, text, strlen(text));

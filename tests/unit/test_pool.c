@@ -78,7 +78,7 @@ static void tasks_come_back_on_the_loop(void **unused)
     while (count_done(works) < TASKS) {
         struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
 
-        assert_int_equal(poll(&poll_fd, 1, 30000), 1);
+        assert_int_equal(poll(&poll_fd, 1, 60000), 1);
         bf_wake_clear(fd);
         bf_pool_serve(pool);
     }

@@ -15,7 +15,7 @@
 #include "schemas/check.h"
 #include "worker/supervise.h"
 
-#define WAIT_MS 20000
+#define WAIT_MS 60000
 
 /* ---- who listens ---- */
 

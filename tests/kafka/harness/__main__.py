@@ -16,7 +16,7 @@ from typing import Any
 
 from .broker import Cluster
 from .dist import Missing, cache_dir, locked
-from .procs import Timeout, wait_until
+from .procs import HANG_S, Timeout, wait_until
 
 
 def _state_file() -> Path:
@@ -64,7 +64,7 @@ def stop() -> int:
         return 0
     os.kill(state["pid"], signal.SIGTERM)
     try:
-        wait_until(lambda: not _is_ours(state["pid"]), 30, "broker stopped")
+        wait_until(lambda: not _is_ours(state["pid"]), HANG_S, "broker stopped")
     except Timeout:
         with contextlib.suppress(ProcessLookupError):
             os.kill(state["pid"], signal.SIGKILL)

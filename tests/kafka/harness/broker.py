@@ -133,7 +133,7 @@ class Broker:
     def stop(self) -> None:
         """SIGTERM: a controlled shutdown, 1.5–2.5 s."""
         if self.proc is not None:
-            self.proc.stop(30)
+            self.proc.stop()
 
     def restart(self, ready: bool = True) -> None:
         """Start again (stopping first if it runs) on the same ports and data."""

@@ -161,7 +161,7 @@ class Proc:
         except subprocess.TimeoutExpired:
             raise Timeout(f"{self.name} did not exit within {deadline_s} s") from None
 
-    def stop(self, deadline_s: float = 20.0) -> int:
+    def stop(self, deadline_s: float = HANG_S) -> int:
         """SIGTERM, then SIGKILL after the deadline; what is left of the group
         (its own children) is killed too. Returns the exit status."""
         if self.alive():
@@ -245,7 +245,7 @@ class Procs:
         self.all.append(proc)
         return proc
 
-    def stop(self, deadline_s: float = 20.0) -> None:
+    def stop(self, deadline_s: float = HANG_S) -> None:
         """Stop all, the youngest first."""
         for proc in reversed(self.all):
             proc.stop(deadline_s)

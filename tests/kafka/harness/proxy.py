@@ -250,7 +250,7 @@ class Proxy:
 
     def _call(self, work):
         """Run a coroutine in the loop's thread and wait for its result."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(HANG_S)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -268,7 +268,7 @@ class Proxy:
         self.clear()
         self._call(self._cancel_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
+        self._thread.join(HANG_S)
         self._loop.close()
 
 
