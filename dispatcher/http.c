@@ -36,6 +36,7 @@ struct bf_http {
     struct bf_secret *tls_key; /* NULL: without TLS */
     struct bf_buf tls_cert;
     struct bf_request *first; /* all that are not gone */
+    bool due;                 /* a request was resumed since the last run */
     char said[160];           /* what libmicrohttpd complained of first */
 };
 
@@ -199,6 +200,7 @@ void bf_request_resume(struct bf_request *req)
     if (!req->suspended)
         return;
     req->suspended = false;
+    req->http->due = true;
     expect_body(req);
     MHD_resume_connection(req->connection);
 }
@@ -708,6 +710,9 @@ int bf_http_timeout_ms(struct bf_http *http)
 {
     MHD_UNSIGNED_LONG_LONG timeout;
 
+    /* libmicrohttpd 0.9.75 does not count what it was told to resume. */
+    if (http->due)
+        return 0;
     if (MHD_get_timeout(http->daemon, &timeout) != MHD_YES)
         return -1;
     return timeout > 60000 ? 60000 : (int)timeout;
@@ -716,6 +721,7 @@ int bf_http_timeout_ms(struct bf_http *http)
 void bf_http_run(struct bf_http *http)
 {
     bf_guard_tick(&http->guard, bf_mono_ms());
+    http->due = false; /* what is resumed meanwhile is for the next run */
     MHD_run(http->daemon);
 }
 
