@@ -12,7 +12,7 @@
 #include "schemas/err.h"
 #include "schemas/limits.h"
 
-#define FETCH_MAX_BYTES (1U << 20)    /* more does not get faster */
+#define FETCH_MAX_BYTES (512U << 10)  /* more gets larger, not faster */
 #define QUEUED_MAX_KBYTES (64U << 10) /* librdkafka's default */
 #define ANSWER_MAX_BYTES (50U << 20)  /* librdkafka's default */
 #define BATCH_BYTES 1000000U          /* librdkafka's default */

@@ -2,7 +2,8 @@
 
 #include "schemas/err.h"
 
-#define CHUNK_BYTES 2048
+/* All that a result or a usage row of no great length puts into one. */
+#define CHUNK_BYTES 1216
 
 /* Owned bytes; a record frees all of its chunks at once. */
 struct bf_chunk {

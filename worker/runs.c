@@ -20,6 +20,11 @@
  * them) caches and page tables took a fourth of each job's time.
  */
 #define MAX_ENDING 4096
+/*
+ * Beside as many runs as there may be at once, fewer: a task that ends weighs
+ * twice one that runs, and thousands that began together end together.
+ */
+#define MORE_ENDING 1024
 
 struct bf_runs *bf_runs_new(const struct bf_runs_config *config,
                             struct bf_err *err)
@@ -488,8 +493,11 @@ int bf_runs_take(struct bf_runs *runs, const struct bf_pull *pull,
 
 bool bf_runs_has_room(const struct bf_runs *runs)
 {
+    size_t most = runs->config.concurrency + MORE_ENDING;
+
+    most = most > MAX_ENDING ? most : MAX_ENDING;
     return runs->running < runs->config.concurrency &&
-           runs->ending < MAX_ENDING &&
+           runs->ending < MAX_ENDING && runs->running + runs->ending < most &&
            bf_mono_ms() >= runs->crowded_until_ms &&
            bf_budget_has_room(&runs->budget, bytes_of_calls(runs));
 }
