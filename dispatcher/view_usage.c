@@ -2,6 +2,7 @@
 
 #include "config/clock.h"
 #include "config/fleet_topics.h"
+#include "dispatcher/quantity.h"
 #include "dispatcher/sql.h"
 #include "schemas/err.h"
 #include "schemas/ids.h"
@@ -15,31 +16,13 @@ struct bf_view_usage {
     sqlite3_stmt *forget_totals;
 };
 
-/* Quantities in the order of the table's columns. */
-enum { RUNS, DURATION, EXECUTION, INPUT, OUTPUT, VCPU, MEMORY, QUANTITIES };
-
-static const struct {
-    const char *name;
-    bool seconds;  /* else a whole number */
-    bool optional; /* null counts as 0 */
-} quantities[] = {
-    [RUNS] = {"runs", false, false},
-    [DURATION] = {"duration_seconds", true, false},
-    [EXECUTION] = {"execution_seconds", true, true},
-    [INPUT] = {"input_bytes", false, false},
-    [OUTPUT] = {"output_bytes", false, false},
-    [VCPU] = {"vcpu_seconds", true, true},
-    [MEMORY] = {"memory_gib_seconds", true, true},
-};
-_Static_assert(bf_countof(quantities) == QUANTITIES, "a row each");
-
 struct event {
     struct bf_slice workspace;
     struct bf_slice block_type;  /* "" when it is of no block */
     struct bf_slice fingerprint; /* the same */
     bool billable;
     int64_t hour;
-    int64_t values[QUANTITIES];
+    int64_t values[BF_QUANTITIES];
 };
 
 static bool prepare(struct bf_view_usage *usage, sqlite3 *db,
@@ -98,83 +81,29 @@ int64_t bf_view_usage_since(int64_t now_ms)
            bf_topic_retention_ms(BF_TOPIC_USAGE) / BF_DAY_MS + 1;
 }
 
-static int read_fraction(const char *point, uint64_t *ret)
-{
-    uint64_t micros = 0;
-    size_t digits;
-
-    for (digits = 0; point[1 + digits]; digits++) {
-        if (digits == 6 || point[1 + digits] < '0' || point[1 + digits] > '9')
-            return -1;
-        micros = micros * 10 + (uint64_t)(point[1 + digits] - '0');
-    }
-    if (digits == 0)
-        return -1;
-    for (; digits < 6; digits++)
-        micros *= 10;
-    *ret = micros;
-    return 0;
-}
-
-int bf_view_usage_micros(const char *text, int64_t *ret)
-{
-    const char *point = text ? strchr(text, '.') : NULL;
-    size_t len = point ? (size_t)(point - text) : text ? strlen(text) : 0;
-    uint64_t whole, micros = 0;
-
-    if (!text ||
-        bf_slice_u64((struct bf_slice){text, len}, INT32_MAX, &whole) ||
-        (point && read_fraction(point, &micros)))
-        return -1;
-    *ret = (int64_t)(whole * 1000000 + micros);
-    return 0;
-}
-
-static int read_whole(const char *text, int64_t *ret)
-{
-    uint64_t value;
-
-    if (bf_slice_u64(bf_slice_str(text), INT64_MAX >> 16, &value))
-        return -1;
-    *ret = (int64_t)value;
-    return 0;
-}
-
-/* Only what is a difference may be less than nothing. */
-static int read_quantity(const char *text, bool seconds, bool is_signed,
-                         int64_t *ret)
-{
-    bool negative = is_signed && text && text[0] == '-';
-    int64_t value;
-
-    text += negative ? 1 : 0;
-    if (seconds ? bf_view_usage_micros(text, &value) : read_whole(text, &value))
-        return -1;
-    *ret = negative ? -value : value;
-    return 0;
-}
-
 static int bad(struct bf_err *err, const char *what)
 {
     return bf_err_set(err, BF_ERR_REJECT, "bad_record",
                       "a usage record: %s is not as it must be", what);
 }
 
-static int read_quantities(const json_t *doc, int64_t values[QUANTITIES],
+static int read_quantities(const json_t *doc, int64_t values[BF_QUANTITIES],
                            struct bf_err *err)
 {
     bool is_signed =
         bf_slice_is(bf_json_slice(json_object_get(doc, "kind")), "correction");
 
-    for (size_t i = 0; i < QUANTITIES; i++) {
-        const json_t *value = json_object_get(doc, quantities[i].name);
+    for (int i = 0; i < BF_QUANTITIES; i++) {
+        const char *name = bf_quantity_name((enum bf_quantity)i);
+        const json_t *value = json_object_get(doc, name);
 
         values[i] = 0;
-        if (quantities[i].optional && (!value || json_is_null(value)))
+        if (bf_quantity_optional((enum bf_quantity)i) &&
+            (!value || json_is_null(value)))
             continue;
-        if (read_quantity(json_string_value(value), quantities[i].seconds,
-                          is_signed, &values[i]))
-            return bad(err, quantities[i].name);
+        if (bf_quantity_parse((enum bf_quantity)i, json_string_value(value),
+                              is_signed, &values[i]))
+            return bad(err, name);
     }
     return 0;
 }
@@ -221,7 +150,7 @@ static int add(struct bf_view_usage *usage, const struct event *event,
     bf_sql_int(stmt, 3, event->billable);
     bind_key(stmt, 4, event->block_type);
     bind_key(stmt, 5, event->fingerprint);
-    for (int i = 0; i < QUANTITIES; i++)
+    for (int i = 0; i < BF_QUANTITIES; i++)
         bf_sql_int(stmt, 6 + i, event->values[i]);
     return bf_sql_run(stmt, err);
 }

@@ -32,10 +32,4 @@ int bf_view_usage_apply(struct bf_view_usage *usage,
 int bf_view_usage_forget(struct bf_view_usage *usage, int64_t now_ms,
                          struct bf_err *err);
 
-/*
- * "12.000250" as microseconds: digits, and a point with up to six more. -1
- * when it is no such number, or NULL.
- */
-int bf_view_usage_micros(const char *text, int64_t *ret);
-
 #endif

@@ -4,8 +4,8 @@
 
 #include "config/clock.h"
 #include "dispatcher/cli/logs.h"
+#include "dispatcher/quantity.h"
 #include "dispatcher/sql.h"
-#include "dispatcher/view_usage.h"
 #include "schemas/err.h"
 #include "schemas/json.h"
 
@@ -40,7 +40,8 @@ static const char faults_sql[] =
 static const char totals_sql[] =
     "SELECT workspace,"
     " (SELECT count(*) FROM results r WHERE r.workspace = u.workspace),"
-    " count(*), sum(copies), sum(runs), sum(runs * billable),"
+    " sum(kind <> 'correction'), sum(copies * (kind <> 'correction')),"
+    " sum(kind = 'correction'), sum(runs), sum(runs * billable),"
     " sum(kind = 'run' AND NOT billable AND runs > 0), sum(us * billable)"
     " FROM rows u WHERE kind <> 'later' GROUP BY workspace ORDER BY workspace";
 
@@ -117,18 +118,16 @@ static int take_result(void *arg, const struct bf_record *rec,
     return bf_sql_run(stmt, err);
 }
 
-/* -1: not a row of quantities that add up; a correction has signs. */
-static int read_quantities(const json_t *row, int64_t *ret_runs,
-                           int64_t *ret_us)
+/* -1: not a row of quantities that add up; only a correction has signs. */
+static int read_quantity(const json_t *row, enum bf_quantity which,
+                         int64_t *ret)
 {
-    const char *runs = json_string_value(json_object_get(row, "runs"));
-    uint64_t count;
+    bool is_signed =
+        bf_slice_is(bf_json_slice(json_object_get(row, "kind")), "correction");
 
-    if (!runs || bf_slice_u64(bf_slice_str(runs), UINT32_MAX, &count))
-        return -1;
-    *ret_runs = (int64_t)count;
-    return bf_view_usage_micros(
-        json_string_value(json_object_get(row, "duration_seconds")), ret_us);
+    return bf_quantity_parse(
+        which, json_string_value(json_object_get(row, bf_quantity_name(which))),
+        is_signed, ret);
 }
 
 static int take_row(void *arg, const struct bf_record *rec,
@@ -141,7 +140,8 @@ static int take_row(void *arg, const struct bf_record *rec,
     int64_t runs = 0, us = 0;
 
     if (bad || !bf_record_get(rec, "ce_id").len ||
-        read_quantities(row, &runs, &us)) {
+        read_quantity(row, BF_QUANTITY_RUNS, &runs) ||
+        read_quantity(row, BF_QUANTITY_DURATION, &us)) {
         books->odd += !books->later;
         return 0;
     }
@@ -180,14 +180,12 @@ static json_t *fault_row(sqlite3_stmt *stmt)
 
 static json_t *total_row(sqlite3_stmt *stmt)
 {
-    static const char *const names[] = {"results", "rows",     "copies",
-                                        "runs",    "billable", "lost"};
-    int64_t us = bf_sql_get_int(stmt, 7);
-    char seconds[48];
+    static const char *const names[] = {
+        "results", "rows", "copies", "corrections", "runs", "billable", "lost"};
+    char seconds[BF_QUANTITY_SIZE];
     json_t *row;
 
-    snprintf(seconds, sizeof(seconds), "%lld.%06lld", (long long)(us / 1000000),
-             (long long)(us % 1000000));
+    bf_quantity_text(BF_QUANTITY_DURATION, bf_sql_get_int(stmt, 8), seconds);
     row = json_pack("{s:o, s:s}", "workspace", text_at(stmt, 0), "seconds",
                     seconds);
     for (size_t i = 0; row && i < bf_countof(names); i++)
@@ -222,6 +220,7 @@ static int show(struct bf_cli *cli, const struct books *books,
         {"results", "RESULTS", true, 0},
         {"rows", "ROWS", true, 0},
         {"copies", "COPIES", true, 0},
+        {"corrections", "CORRECTIONS", true, 0},
         {"runs", "RUNS", true, 0},
         {"billable", "BILLABLE", true, 0},
         {"lost", "LOST", true, 0},
@@ -241,9 +240,7 @@ static int show(struct bf_cli *cli, const struct books *books,
     if (bf_cli_rows(cli, total_columns, bf_countof(total_columns), totals, err))
         return -1;
     if (books->odd > 0)
-        bf_cli_say(cli,
-                   "%lld records were not compared: corrections, or not "
-                   "readable",
+        bf_cli_say(cli, "%lld records were not compared: they cannot be read",
                    (long long)books->odd);
     if (json_array_size(faults) == 0) {
         bf_cli_say(cli, "every result has its row, every row its result");

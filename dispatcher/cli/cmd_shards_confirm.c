@@ -8,7 +8,7 @@
 #include "config/keys.h"
 #include "config/settings.h"
 #include "dispatcher/cli/confirm.h"
-#include "dispatcher/cli/state_writer.h"
+#include "dispatcher/cli/log_writer.h"
 #include "dispatcher/cli/tour.h"
 #include "schemas/err.h"
 
@@ -237,7 +237,7 @@ static int plan_all(struct confirming *c, struct bf_err *err)
 
 /* ---- write --------------------------------------------------------------- */
 
-static int add(struct bf_state_writer *writer, const char *host,
+static int add(struct bf_log_writer *writer, const char *host,
                const struct confirmed *what, struct bf_err *err)
 {
     const struct bf_entry entry = {
@@ -253,19 +253,19 @@ static int add(struct bf_state_writer *writer, const char *host,
               .confirmed = bf_slice_str(what->commit_id)},
     };
 
-    return bf_state_writer_add(writer, what->shard, &entry, err);
+    return bf_log_writer_add(writer, what->shard, &entry, err);
 }
 
 static int write_all(struct confirming *c, const struct bf_settings *settings,
                      struct bf_err *err)
 {
-    const struct bf_state_writing writing = {
+    const struct bf_log_writing writing = {
         .settings = settings,
         .topic = bf_topic_name(&c->tour.topics, BF_TOPIC_STATE),
         .fleet = c->tour.state.fleet.name,
         .signer = bf_keyring_signer(c->tour.ring, BF_PURPOSE_STATE),
     };
-    bf_autostatewriter struct bf_state_writer *writer = NULL;
+    bf_autologwriter struct bf_log_writer *writer = NULL;
 
     if (c->tour.state.fleet_seen != BF_SEEN_TRUSTED)
         return bf_err_set(err, BF_ERR_REJECT, "refused",
@@ -276,12 +276,12 @@ static int write_all(struct confirming *c, const struct bf_settings *settings,
                           "no key signs state in %.80s: run 'blockfleet keys "
                           "new state'",
                           settings->keys.dir);
-    writer = bf_state_writer_new(&writing, err);
+    writer = bf_log_writer_new(&writing, err);
     for (size_t i = 0; writer && i < c->n; i++) {
         if (add(writer, settings->instance, &c->list[i], err))
             return -1;
     }
-    return writer ? bf_state_writer_flush(writer, err) : -1;
+    return writer ? bf_log_writer_flush(writer, err) : -1;
 }
 
 static int confirm(struct confirming *c, struct bf_cli *cli, struct bf_err *err)

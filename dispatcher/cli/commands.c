@@ -198,6 +198,12 @@ static const struct bf_flag usage_export_flags[] = {
     {"output", 'o', false, "FILE", "instead of stdout; appears when whole"},
 };
 
+static const struct bf_flag usage_correct_flags[] = {
+    SINCE,
+    {"void", 0, false, NULL, "take back all that is left of the row"},
+    {"dry-run", 0, false, NULL, "only show what it would be"},
+};
+
 static const struct bf_flag usage_reconcile_flags[] = {
     SINCE,
 };
@@ -521,6 +527,25 @@ static const struct bf_command commands[] = {
         .run = bf_cmd_usage_export,
     },
     {
+        .name = "usage correct",
+        .words = "ID [NAME=DIFFERENCE...]",
+        .summary = "write a signed correction of a metered row",
+        .help =
+            "ID is the row's ce_id, of 'usage export'. The row stays as it\n"
+            "is; a row of differences is added, against it and all earlier\n"
+            "corrections of it:\n"
+            "  blockfleet usage correct ID duration_seconds=-1.5 runs=-1\n"
+            "What is left of a quantity is never below zero. Sums count it\n"
+            "on. Reads the topic first (--since: the row is no older), and\n"
+            "afterwards whether another correction came first. Needs a key of\n"
+            "purpose result.",
+        .options = FLAGS(usage_correct_flags),
+        .min_words = 1,
+        .max_words = 1 + 7,
+        .exits = UNREACHABLE | REFUSED,
+        .run = bf_cmd_usage_correct,
+    },
+    {
         .name = "usage reconcile",
         .summary = "compare what ended with what was metered",
         .help =
@@ -528,7 +553,8 @@ static const struct bf_command commands[] = {
             "usage row must have it, every run's row a result, no job two\n"
             "results; exits with 5 when that is not so. COPIES counts rows\n"
             "with their repetitions, LOST the runs that nobody knows the end\n"
-            "of, which are not billed. Corrections are left out.",
+            "of, which are not billed. What CORRECTIONS change is in RUNS,\n"
+            "BILLABLE and SECONDS.",
         .options = FLAGS(usage_reconcile_flags),
         .exits = UNREACHABLE | REFUSED | BF_EXIT_BIT(BF_EXIT_UNHEALTHY),
         .run = bf_cmd_usage_reconcile,

@@ -30,6 +30,7 @@ bf_cmd_fn bf_cmd_submit;
 bf_cmd_fn bf_cmd_topics_init;
 bf_cmd_fn bf_cmd_topics_show;
 bf_cmd_fn bf_cmd_usage;
+bf_cmd_fn bf_cmd_usage_correct;
 bf_cmd_fn bf_cmd_usage_export;
 bf_cmd_fn bf_cmd_usage_reconcile;
 bf_cmd_fn bf_cmd_verify;

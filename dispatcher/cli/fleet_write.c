@@ -4,19 +4,19 @@
 
 #include "config/clock.h"
 #include "config/settings.h"
-#include "dispatcher/cli/state_writer.h"
+#include "dispatcher/cli/log_writer.h"
 #include "schemas/err.h"
 #include "schemas/meta.h"
 
-static int add_fleet(struct bf_state_writer *writer,
-                     const struct bf_fleet *fleet, struct bf_err *err)
+static int add_fleet(struct bf_log_writer *writer, const struct bf_fleet *fleet,
+                     struct bf_err *err)
 {
-    struct bf_record *rec = bf_state_writer_next(writer, 0, err);
+    struct bf_record *rec = bf_log_writer_next(writer, 0, err);
 
     return rec ? bf_fleet_build(fleet, rec, err) : -1;
 }
 
-static int add_base(struct bf_state_writer *writer, const char *host,
+static int add_base(struct bf_log_writer *writer, const char *host,
                     uint32_t shard, enum bf_lane lane, struct bf_err *err)
 {
     const struct bf_entry entry = {
@@ -28,11 +28,11 @@ static int add_base(struct bf_state_writer *writer, const char *host,
               .at_ms = bf_now_ms()},
     };
 
-    return bf_state_writer_add(writer, shard, &entry, err);
+    return bf_log_writer_add(writer, shard, &entry, err);
 }
 
 static int add_missing(const struct bf_fleet_writing *writing,
-                       struct bf_state_writer *writer,
+                       struct bf_log_writer *writer,
                        const struct bf_fleet_state *seen,
                        struct bf_written *ret, struct bf_err *err)
 {
@@ -57,18 +57,18 @@ int bf_fleet_write(const struct bf_fleet_writing *writing,
                    const struct bf_fleet_state *seen, struct bf_written *ret,
                    struct bf_err *err)
 {
-    const struct bf_state_writing what = {
+    const struct bf_log_writing what = {
         .settings = writing->settings,
         .topic = writing->topic,
         .fleet = writing->fleet->name,
         .signer = writing->signer,
     };
-    bf_autostatewriter struct bf_state_writer *writer =
-        bf_state_writer_new(&what, err);
+    bf_autologwriter struct bf_log_writer *writer =
+        bf_log_writer_new(&what, err);
     struct bf_written written = {0};
 
     if (!writer || add_missing(writing, writer, seen, &written, err) ||
-        bf_state_writer_flush(writer, err))
+        bf_log_writer_flush(writer, err))
         return -1;
     *ret = written;
     return 0;

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from confluent_kafka import TopicPartition
 from confluent_kafka.admin import AdminClient
+from dispatching import BIN, Dispatcher
 from fleet import FULL, QUICK, ROOT, Fleet, bfwire, now_ms, spread_jobs
 from harness import HANG_S, Cluster, Proc, wait_until
 from oracle import Oracle
@@ -285,6 +286,115 @@ class RecordsTest(Example):
             again = bfwire.correction_build(fix, "main", place)
             self.assertEqual(again.value, rec.value)
             self.assertEqual(again.headers, rec.headers[:-1])
+
+    def cli(self, *words: str, exits: int = 0) -> dict:
+        """A document of `blockfleet`; what it says when it fails."""
+        brokers = f"--kafka.brokers={self.cluster.bootstrap}"
+        keys = f"--keys.dir={self.fleet.keys.folder}"
+        done = subprocess.run(
+            [BIN / "blockfleet", *words, "--json", brokers, keys],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        self.assertEqual(done.returncode, exits, done.stderr)
+        return json.loads(done.stdout) if exits in (0, 5) else {"why": done.stderr}
+
+    def test_the_command_line_corrects_as_the_example_does(self) -> None:
+        first, second = (self.row(n, self.at_ms) for n in range(2))
+        self.fleet.produce("result", [first, second])
+        self.follow()
+        name = first.text("ce_id")
+        some = "duration_seconds=-0.250000", "output_bytes=2"
+
+        # The same id and the same bytes, by two who know nothing of each other.
+        (key,) = self.fleet.keys.folder.glob("result.*.key")
+        options = ["--brokers", self.cluster.bootstrap, "--key", key, "--db", self.db]
+        dry = self.argv("correct.py", *options, name, *some, "--dry-run")
+        example_id, example = self.run_it(dry).strip().split(" ", 1)
+        shown = self.cli("usage", "correct", name, *some, "--dry-run")
+        self.assertEqual((shown["id"], shown["written"]), (example_id, False))
+        self.assertEqual(
+            json.dumps(shown["correction"], separators=(",", ":")), example
+        )
+        self.assertEqual(len(self.usage()), 2)
+
+        short = "duration_seconds=-0.25", "output_bytes=2"
+        written = self.cli("usage", "correct", name, *short)
+        self.assertEqual((written["id"], written["written"]), (example_id, True))
+        self.cli("usage", "correct", name, "duration_seconds=-2", exits=4)
+        self.cli("usage", "correct", name, "--void")
+        self.assertIn(
+            "nothing to correct",
+            self.cli("usage", "correct", name, "--void", exits=4)["why"],
+        )
+        fixes = [rec for rec in self.usage() if b"correction_of" in rec.value]
+        self.assertEqual(fixes[0].value, example.encode())
+        for n, rec in enumerate(fixes):
+            value = json.loads(rec.value)
+            changes = {q: value[q] for q in QUANTITIES if value[q] is not None}
+            at = bfwire.un_rfc3339(rec.text("ce_time"), "bad")
+            fix = bfwire.Correction(json.loads(first.value), name, n + 1, at, changes)
+            again = bfwire.correction_build(fix, "main", (rec.topic, first.partition))
+            self.assertEqual((rec.partition, rec.value), (first.partition, again.value))
+            self.assertEqual(again.headers, rec.headers[:-1])
+
+        # Everybody who adds up comes to one row of the two.
+        self.follow()
+        self.assertEqual((self.rows(), self.aside()), (4, []))
+        self.assertEqual(self.seconds(), ["1.500000"])
+        # (No job of these has a result, and reconcile says so.)
+        (books,) = self.cli("usage", "reconcile", exits=5)["workspaces"]
+        self.assertEqual((books["rows"], books["corrections"]), (2, 2))
+        self.assertEqual((books["runs"], books["seconds"]), (1, "1.500000"))
+        self.assertEqual(self.told_by_a_dispatcher(), (1, "1.500000"))
+        self.assertEqual(self.exported(), Counter({None: 2, name: 2}))
+
+    def exported(self) -> Counter[str | None]:
+        """How often a row corrects what, in an export whose signatures are good."""
+        file = self.db.with_name("usage.ndjson")
+        words = "usage", "export", "-o", str(file)
+        brokers = f"--kafka.brokers={self.cluster.bootstrap}"
+        keys = f"--keys.dir={self.fleet.keys.folder}"
+        subprocess.run([BIN / "blockfleet", *words, brokers, keys], check=True)
+        told = self.cli("verify", "--file", str(file))
+        self.assertEqual((told["records"], told["untrusted"]), (4, 0))
+        lines = [json.loads(line) for line in file.read_text().splitlines()]
+        return Counter(json.loads(line["value"]).get("correction_of") for line in lines)
+
+    def told_by_a_dispatcher(self) -> tuple[int, str]:
+        folder = self.db.parent
+        options = {"topics.shards": str(SHARDS)}
+        dispatcher = Dispatcher(
+            self.fleet.procs, self.cluster.bootstrap, self.fleet.keys, folder, options
+        ).start()
+
+        def told() -> tuple[int, str]:
+            sums = dispatcher.get("/v1/usage", workspace="acme").json()
+            return sums["runs"], sums["duration_seconds"]
+
+        wait_until(lambda: told()[1] == "1.500000", 30, "the sums")
+        sums = told()
+        assert dispatcher.proc is not None
+        dispatcher.proc.stop()
+        return sums
+
+    def test_the_command_line_believes_and_takes_only_what_is_good(self) -> None:
+        row = self.row(0, self.at_ms)
+        value, name = json.loads(row.value), row.text("ce_id")
+        self.fleet.produce("result", [row])
+        forged = bfwire.Correction(value, name, 1, self.at_ms, {"runs": "-1"})
+        place = row.topic, row.partition
+        # Not signed by who may: it takes nothing, and no number either.
+        self.fleet.produce("job", [bfwire.correction_build(forged, "main", place)])
+        told = self.cli("usage", "correct", name, "runs=-1")
+        self.assertEqual(told["correction"]["correction_number"], 1)
+        self.assertEqual(told["quantities"][0]["is"], "0")
+        self.cli("usage", "correct", told["id"], "runs=1", exits=4)
+        self.cli("usage", "correct", "0" * 32, "--void", exits=4)
+        for words in (["x"], [name], [name, "runs"], [name, "runs=a"], [name, "x=1"]):
+            self.cli("usage", "correct", *words, exits=2)
+        self.cli("usage", "correct", name, "runs=1", "--void", exits=2)
 
     def test_the_same_correction_counts_once(self) -> None:
         row = self.row(0, self.at_ms)

@@ -413,39 +413,6 @@ static void usage_is_of_the_days_that_kafka_keeps(void **unused)
     free_life();
 }
 
-static const struct {
-    const char *text;
-    int rc;
-    int64_t micros;
-} quantities[] = {
-    {"0", 0, 0},
-    {"1", 0, 1000000},
-    {"1.5", 0, 1500000},
-    {"0.000001", 0, 1},
-    {"", -1, 0},
-    {NULL, -1, 0},
-    {".5", -1, 0},
-    {"1.", -1, 0},
-    {"1.0000001", -1, 0},
-    {"-1", -1, 0},
-    {"1e3", -1, 0},
-    {"01", -1, 0},
-    {"99999999999", -1, 0},
-    {"1.2.3", -1, 0},
-};
-
-static void quantities_are_decimal(void **unused)
-{
-    (void)unused;
-    for (size_t i = 0; i < bf_countof(quantities); i++) {
-        int64_t micros = 0;
-
-        assert_int_equal(bf_view_usage_micros(quantities[i].text, &micros),
-                         quantities[i].rc);
-        assert_int_equal(micros, quantities[i].micros);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -458,7 +425,6 @@ int main(void)
         cmocka_unit_test(what_is_old_is_forgotten),
         cmocka_unit_test(a_job_without_its_result_does_not_wait_for_ever),
         cmocka_unit_test(usage_is_of_the_days_that_kafka_keeps),
-        cmocka_unit_test(quantities_are_decimal),
     };
 
     return cmocka_run_group_tests(tests, make_folder, remove_folder);

@@ -1,4 +1,4 @@
-#include "dispatcher/cli/state_writer.h"
+#include "dispatcher/cli/log_writer.h"
 
 #include "config/clock.h"
 #include "config/kafka_conf.h"
@@ -9,18 +9,18 @@
 
 #define FLUSH_MS 20000
 
-struct bf_state_writer {
-    struct bf_state_writing what;
+struct bf_log_writer {
+    struct bf_log_writing what;
     rd_kafka_t *rk;                        /* NULL: nothing was sent yet */
     struct bf_record records[BF_MAX_TREE]; /* built, not yet signed */
     size_t n;
     rd_kafka_resp_err_t failed; /* of any delivery */
 };
 
-struct bf_state_writer *bf_state_writer_new(const struct bf_state_writing *what,
-                                            struct bf_err *err)
+struct bf_log_writer *bf_log_writer_new(const struct bf_log_writing *what,
+                                        struct bf_err *err)
 {
-    struct bf_state_writer *writer = calloc(1, sizeof(*writer));
+    struct bf_log_writer *writer = calloc(1, sizeof(*writer));
 
     if (!writer) {
         bf_err_oom(err);
@@ -30,14 +30,14 @@ struct bf_state_writer *bf_state_writer_new(const struct bf_state_writing *what,
     return writer;
 }
 
-static void clear(struct bf_state_writer *writer)
+static void clear(struct bf_log_writer *writer)
 {
     for (size_t i = 0; i < writer->n; i++)
         bf_record_release(&writer->records[i]);
     writer->n = 0;
 }
 
-void bf_state_writer_free(struct bf_state_writer *writer)
+void bf_log_writer_free(struct bf_log_writer *writer)
 {
     if (!writer)
         return;
@@ -51,14 +51,14 @@ void bf_state_writer_free(struct bf_state_writer *writer)
 static void on_delivery(rd_kafka_t *rk, const rd_kafka_message_t *msg,
                         void *opaque)
 {
-    struct bf_state_writer *writer = opaque;
+    struct bf_log_writer *writer = opaque;
 
     (void)rk;
     if (msg->err)
         writer->failed = msg->err;
 }
 
-static int open_producer(struct bf_state_writer *writer, struct bf_err *err)
+static int open_producer(struct bf_log_writer *writer, struct bf_err *err)
 {
     const struct bf_kafka_want want = {
         .role = BF_KAFKA_PRODUCER,
@@ -76,7 +76,7 @@ static int open_producer(struct bf_state_writer *writer, struct bf_err *err)
     return 0;
 }
 
-static int produce(struct bf_state_writer *writer, const struct bf_record *rec,
+static int produce(struct bf_log_writer *writer, const struct bf_record *rec,
                    struct bf_err *err)
 {
     rd_kafka_headers_t *headers = rd_kafka_headers_new(rec->nheaders);
@@ -102,7 +102,7 @@ static int produce(struct bf_state_writer *writer, const struct bf_record *rec,
 }
 
 /* Sign what is there, hand it to librdkafka, and forget it. */
-static int send_tree(struct bf_state_writer *writer, struct bf_err *err)
+static int send_tree(struct bf_log_writer *writer, struct bf_err *err)
 {
     struct bf_record *list[BF_MAX_TREE];
 
@@ -121,8 +121,8 @@ static int send_tree(struct bf_state_writer *writer, struct bf_err *err)
     return 0;
 }
 
-struct bf_record *bf_state_writer_next(struct bf_state_writer *writer,
-                                       uint32_t shard, struct bf_err *err)
+struct bf_record *bf_log_writer_next(struct bf_log_writer *writer,
+                                     uint32_t shard, struct bf_err *err)
 {
     struct bf_record *rec;
 
@@ -133,17 +133,17 @@ struct bf_record *bf_state_writer_next(struct bf_state_writer *writer,
     return rec;
 }
 
-int bf_state_writer_add(struct bf_state_writer *writer, uint32_t shard,
-                        const struct bf_entry *entry, struct bf_err *err)
+int bf_log_writer_add(struct bf_log_writer *writer, uint32_t shard,
+                      const struct bf_entry *entry, struct bf_err *err)
 {
-    struct bf_record *rec = bf_state_writer_next(writer, shard, err);
+    struct bf_record *rec = bf_log_writer_next(writer, shard, err);
 
     return rec ? bf_entry_build(entry, writer->what.fleet, bf_now_ms(), rec,
                                 err)
                : -1;
 }
 
-int bf_state_writer_flush(struct bf_state_writer *writer, struct bf_err *err)
+int bf_log_writer_flush(struct bf_log_writer *writer, struct bf_err *err)
 {
     if (send_tree(writer, err))
         return -1;
