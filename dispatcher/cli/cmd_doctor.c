@@ -180,7 +180,7 @@ static void visit_lane(struct visit *visit, const struct bf_look *look,
         }
         bf_doctor_input(&lane, &seen);
     }
-    bf_doctor_lane(&visit->doctor, bf_look_topic(look, which), &lane);
+    bf_doctor_lane(&visit->doctor, bf_look_topic(look->topics, which), &lane);
 }
 
 static void visit_progress(struct visit *visit)

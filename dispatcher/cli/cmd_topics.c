@@ -9,6 +9,7 @@
 #include "config/settings.h"
 #include "dispatcher/cli/acls.h"
 #include "dispatcher/cli/fleet_write.h"
+#include "dispatcher/cli/look.h"
 #include "schemas/err.h"
 
 #define APPEAR_MS 15000
@@ -194,7 +195,57 @@ static int await_topics(struct init *init, struct bf_err *err)
     return 0;
 }
 
-static int make_topics(struct init *init, struct bf_err *err)
+/* The first b entry that counts offsets of this lane, or NULL. */
+static const struct bf_base_seen *done_of(const struct bf_fleet_state *state,
+                                          enum bf_lane lane,
+                                          uint32_t *ret_shard)
+{
+    for (uint32_t i = 0; i < state->shards; i++) {
+        const struct bf_base_seen *base = bf_fleet_state_base(state, i, lane);
+
+        *ret_shard = i;
+        if (base->base.known && base->base.meta.base > 0)
+            return base;
+    }
+    return NULL;
+}
+
+/*
+ * Beside a state that counts what was done in an old log, the first jobs of a
+ * new one would be taken for done.
+ */
+static int check_memory(struct init *init, struct bf_keyring *ring,
+                        const struct rd_kafka_metadata *metadata,
+                        struct bf_err *err)
+{
+    const char *topic = bf_topic_name(&init->topics, BF_TOPIC_STATE);
+    bf_autofleetstate struct bf_fleet_state state = {0};
+    uint32_t shard;
+
+    if (bf_topic_partitions(metadata, topic) < 0)
+        return 0;
+    if (bf_fleet_state_read(init->kafka, topic, init->shards, ring, &state,
+                            err))
+        return -1;
+    for (int lane = 0; lane < BF_LANES; lane++) {
+        const char *name = bf_look_topic(&init->topics, (enum bf_lane)lane);
+        const struct bf_base_seen *base =
+            done_of(&state, (enum bf_lane)lane, &shard);
+
+        if (base && bf_topic_partitions(metadata, name) < 0)
+            return bf_err_set(err, BF_ERR_REJECT, "refused",
+                              "%s is gone, but %s says that its first %lld "
+                              "offsets in shard %u are done: they would be "
+                              "skipped in a new one; delete %s too, to begin "
+                              "anew",
+                              name, topic, (long long)base->base.meta.base,
+                              shard, topic);
+    }
+    return 0;
+}
+
+static int make_topics(struct init *init, struct bf_keyring *ring,
+                       struct bf_err *err)
 {
     const struct rd_kafka_metadata *metadata =
         bf_kafka_metadata(init->kafka, err);
@@ -202,7 +253,9 @@ static int make_topics(struct init *init, struct bf_err *err)
 
     if (!metadata)
         return -1;
-    status = decide_shards(init, metadata, err) || create(init, metadata, err);
+    status = decide_shards(init, metadata, err) ||
+             check_memory(init, ring, metadata, err) ||
+             create(init, metadata, err);
     rd_kafka_metadata_destroy(metadata);
     return status ? -1 : await_topics(init, err);
 }
@@ -370,7 +423,7 @@ static int init_run(struct bf_cli *cli, struct bf_err *err)
     if (!kafka)
         return -1;
     init.kafka = kafka;
-    status = make_topics(&init, err) || write_state(&init, ring, err) ||
+    status = make_topics(&init, ring, err) || write_state(&init, ring, err) ||
              tell(&init, err);
     bf_fleet_state_release(&init.state);
     return status ? -1 : 0;

@@ -9,9 +9,9 @@ static const enum bf_topic lane_topics[] = {
 };
 _Static_assert(bf_countof(lane_topics) == BF_LANES, "a topic per lane");
 
-const char *bf_look_topic(const struct bf_look *look, enum bf_lane lane)
+const char *bf_look_topic(const struct bf_topics *topics, enum bf_lane lane)
 {
-    return bf_topic_name(look->topics, lane_topics[lane]);
+    return bf_topic_name(topics, lane_topics[lane]);
 }
 
 int bf_look_init(struct bf_look *look, struct bf_kafka *kafka,
@@ -23,7 +23,7 @@ int bf_look_init(struct bf_look *look, struct bf_kafka *kafka,
 
     *look = (struct bf_look){kafka, topics, state, NULL};
     for (int lane = 0; lane < BF_LANES; lane++)
-        names[lane] = bf_look_topic(look, (enum bf_lane)lane);
+        names[lane] = bf_look_topic(look->topics, (enum bf_lane)lane);
     look->committed =
         bf_kafka_committed(kafka, group, names, BF_LANES, state->shards, err);
     return look->committed ? 0 : -1;
@@ -54,7 +54,7 @@ void bf_look_judge(struct bf_lane_seen *seen, const char *odd)
 int bf_look_at(const struct bf_look *look, uint32_t shard, enum bf_lane lane,
                struct bf_lane_seen *ret, struct bf_err *err)
 {
-    const char *topic = bf_look_topic(look, lane);
+    const char *topic = bf_look_topic(look->topics, lane);
     const rd_kafka_topic_partition_t *part = rd_kafka_topic_partition_list_find(
         look->committed, topic, (int32_t)shard);
     struct bf_slice text = {NULL, 0};

@@ -38,7 +38,7 @@ struct bf_lane_seen {
     int64_t lag;             /* offsets to do; 0 when stopped */
 };
 
-const char *bf_look_topic(const struct bf_look *look, enum bf_lane lane);
+const char *bf_look_topic(const struct bf_topics *topics, enum bf_lane lane);
 
 /* Asks for the partition's watermarks, and judges. */
 int bf_look_at(const struct bf_look *look, uint32_t shard, enum bf_lane lane,

@@ -1,5 +1,6 @@
 """`blockfleet topics` and `doctor` against a real broker, and faults by hand."""
 
+import base64
 import json
 import os
 import shutil
@@ -228,6 +229,32 @@ class TopicsTest(CommandCase):
         made = [t["topic"] for t in done["topics"] if t["was"] == "created"]
         self.assertEqual(made, [self.topic("events")])
         self.assertEqual(done["bases_written"], 0)
+        self.doctor()
+
+    def test_init_refuses_a_new_log_beside_an_old_state(self) -> None:
+        self.init()
+        self.delete("jobs")
+        self.assertTrue(self.init()["changed"])  # nothing was done yet
+        (file,) = self.keys.glob("state.*.key")
+        key = w.private_key(base64.b64decode(file.read_text().split()[2]))
+        entry = w.BaseEntry("jobs", 7, b"", "host", 1, "txn", 1)
+        place = (self.topic("state"), 2)
+        record = w.entry_build(entry, 1, "main", place, 0)
+        w.sign_tree("state", key, 1, [record])
+        producer = Producer({"bootstrap.servers": self.cluster.bootstrap})
+        producer.produce(
+            place[0], record.value, record.key, place[1], headers=record.headers
+        )
+        self.assertEqual(producer.flush(HANG_S), 0)
+        self.delete("jobs")
+        told = self.blockfleet("topics", "init", status=4)
+        self.assertIn(f"{self.topic('jobs')} is gone", told)
+        self.assertIn("first 7 offsets in shard 2 are done", told)
+        self.assertNotIn(
+            self.topic("jobs"), self.admin.list_topics(timeout=HANG_S).topics
+        )
+        self.delete("state")
+        self.init()
         self.doctor()
 
     def test_init_refuses_another_number_of_shards(self) -> None:
