@@ -321,6 +321,11 @@ const struct bf_option bf_options[] = {
      .computed = "<run_dir>/view.sqlite", .form = &text_form,
      .help = "SQLite file of the view of all jobs; may be deleted, it is "
              "rebuilt from Kafka."},
+    {BOOL(dispatcher.keep_view), .name = "dispatcher.keep_view", .programs = D,
+     .value = "true",
+     .help = "false: only take jobs. Whatever asks about them is answered "
+             "503, by another replica it is answered; that a batch is sealed "
+             "is not known here."},
     {SIZE(dispatcher.inputs_bytes, 1 * K, BF_MAX_INPUTS),
      .name = "dispatcher.inputs_bytes", .programs = D, .value = "15M",
      .help = "Largest inputs of one job."},

@@ -129,6 +129,7 @@ struct bf_settings {
     struct {
         char *listen; /* host:port, [v6]:port */
         char *view;   /* path */
+        bool keep_view;
         uint64_t inputs_bytes;
         uint64_t block_bytes;
         bool anonymous;

@@ -42,7 +42,7 @@ void bf_about_version(struct bf_api *api, struct bf_request *req,
     answer_json(req, 200, bf_json_done(&out), &json);
 }
 
-/* Ready to take jobs and to tell of them. */
+/* Ready to take jobs, and to tell of them where that is kept. */
 void bf_about_ready(struct bf_api *api, struct bf_request *req,
                     const struct bf_path *path)
 {
@@ -50,22 +50,22 @@ void bf_about_ready(struct bf_api *api, struct bf_request *req,
     struct bf_feed_state state;
     struct bf_problem problem;
     struct bf_json_out out;
-    bool accepts = bf_api_shards(api, &problem) > 0;
+    bool accepts = bf_api_shards(api, &problem) > 0, tells;
 
     (void)path;
     bf_exchange_state(api->conf.exchange, &state);
+    tells = state.caught_up || state.viewless;
     bf_json_start(&out, &json, NULL);
     bf_json_open(&out, NULL, '{');
-    bf_json_bool(&out, "ready", accepts && state.caught_up);
+    bf_json_bool(&out, "ready", accepts && tells);
     bf_json_open(&out, "reasons", '[');
     if (!accepts)
         bf_json_str(&out, NULL, problem.detail);
-    if (!state.caught_up)
+    if (!tells)
         bf_json_str(&out, NULL, state.view_why);
     bf_json_close(&out, ']');
     bf_json_close(&out, '}');
-    answer_json(req, accepts && state.caught_up ? 200 : 503, bf_json_done(&out),
-                &json);
+    answer_json(req, accepts && tells ? 200 : 503, bf_json_done(&out), &json);
 }
 
 void bf_about_metrics(struct bf_api *api, struct bf_request *req,

@@ -123,7 +123,9 @@ static int open_feed(struct bf_dispatcher *d, struct bf_err *err)
         .topics = &d->topics,
         .trust = d->trust,
         .signer = bf_keyring_signer(d->keys, BF_PURPOSE_JOB),
-        .view_path = d->settings->dispatcher.view,
+        .view_path = d->settings->dispatcher.keep_view
+                         ? d->settings->dispatcher.view
+                         : NULL,
         .spread = (uint32_t)d->settings->topics.spread,
     };
 

@@ -121,7 +121,8 @@ void bf_accepted_row(const struct bf_accepted *accepted, struct bf_row *ret)
 void bf_exchange_accepted(struct bf_exchange *exchange, const char *workspace,
                           const char *job, const struct bf_row *row)
 {
-    struct bf_accepted *accepted = accepted_new(row);
+    struct bf_accepted *accepted =
+        exchange->state.viewless ? NULL : accepted_new(row);
 
     if (!accepted)
         return;
@@ -342,6 +343,12 @@ bool bf_exchange_set_shards(struct bf_exchange *exchange, uint32_t shards,
     changed = set_text(state->why, sizeof(state->why), why) || changed;
     leave(exchange);
     return changed;
+}
+
+void bf_exchange_set_viewless(struct bf_exchange *exchange, const char *why)
+{
+    bf_exchange_set_view(exchange, false, why);
+    exchange->state.viewless = true;
 }
 
 bool bf_exchange_set_view(struct bf_exchange *exchange, bool caught_up,

@@ -14,6 +14,7 @@ struct bf_exchange;
 struct bf_feed_state {
     uint32_t shards; /* 0: jobs cannot be accepted, see why */
     char why[256];
+    bool viewless;  /* and never will: there is no view here, nor an error */
     bool caught_up; /* false: the view cannot be asked, see view_why */
     char view_why[256];
     int64_t as_of_ms; /* everything that was in Kafka then is in the view */
@@ -31,8 +32,8 @@ void bf_exchange_state(struct bf_exchange *exchange, struct bf_feed_state *ret);
 /* ---- loop: what it accepted, so that one reads one's own writes -----------*/
 
 /*
- * A job that Kafka has just confirmed. Nothing happens without memory, or when
- * the view is far behind: it will read the job from Kafka.
+ * A job that Kafka has just confirmed. Nothing happens without memory, without
+ * a view, or when it is far behind: it will read the job from Kafka.
  */
 void bf_exchange_accepted(struct bf_exchange *exchange, const char *workspace,
                           const char *job, const struct bf_row *row);
@@ -105,6 +106,9 @@ void bf_exchange_note_end(struct bf_exchange *exchange,
 
 /* After a commit: wakes the loop when jobs ended that somebody waits for. */
 void bf_exchange_publish(struct bf_exchange *exchange);
+
+/* Before any other thread is there. */
+void bf_exchange_set_viewless(struct bf_exchange *exchange, const char *why);
 
 /* Each true when it is news. */
 bool bf_exchange_set_shards(struct bf_exchange *exchange, uint32_t shards,

@@ -152,7 +152,7 @@ static int take_record(struct bf_feed *feed, enum bf_topic topic,
         take_fleet(feed, &rec);
         return 0;
     }
-    if (rc == 0)
+    if (rc == 0 && feed->view)
         rc = bf_view_apply(feed->view, topic, &rec, &change, err);
     if (rc && err->kind != BF_ERR_REJECT)
         return -1;
@@ -344,19 +344,29 @@ static int open_view(struct bf_feed *feed, struct bf_err *err)
     return bf_view_batches(feed->view, true, tell_batch, feed, err);
 }
 
+/* Where to read from, and what. */
+static int prepare_source(struct bf_feed *feed, struct bf_err *err)
+{
+    if (feed->view)
+        return load_positions(feed, err);
+    bf_source_only_fleet(feed->source);
+    bf_source_set_position(feed->source, BF_TOPIC_STATE, 0, -1);
+    return 0;
+}
+
 static int open_source(struct bf_feed *feed, struct bf_err *err)
 {
     int above;
 
     feed->source = bf_source_new(feed->rk, feed->queue, feed->conf.topics,
                                  feed->shards, err);
-    if (!feed->source || load_positions(feed, err))
+    if (!feed->source || prepare_source(feed, err))
         return -1;
     feed->horizon_ms = bf_now_ms();
     above = bf_source_ask_ends(feed->source, REQUEST_MS, err);
     if (above < 0)
         return -1;
-    if (above > 0) {
+    if (above > 0 && feed->view) {
         /* Topics were made anew under the same names. */
         bf_log_warn("view_rebuilt", bf_kv_str("why", "offsets went back"));
         if (bf_view_reset(feed->view, err) || load_positions(feed, err))
@@ -367,7 +377,7 @@ static int open_source(struct bf_feed *feed, struct bf_err *err)
 
 static int begin_reading(struct bf_feed *feed, struct bf_err *err)
 {
-    if (!feed->view && open_view(feed, err))
+    if (feed->conf.view_path && !feed->view && open_view(feed, err))
         return -1;
     if (open_source(feed, err)) {
         bf_source_free(bf_take(feed->source));
@@ -395,7 +405,20 @@ static void on_error(struct bf_feed *feed, const struct bf_err *err)
     feed->horizon_ms = 0;
     feed->caught_up = false;
     feed->next_begin_ms = bf_mono_ms() + CHECK_SOON_MS;
-    bf_exchange_set_view(feed->conf.exchange, false, err->msg);
+    if (feed->conf.view_path)
+        bf_exchange_set_view(feed->conf.exchange, false, err->msg);
+}
+
+/* Without a view: the fleet's own entry is all there is to be read. */
+static int read_fleet(struct bf_feed *feed, rd_kafka_message_t *message,
+                      enum bf_topic topic, struct bf_err *err)
+{
+    if (apply_records(feed, message, topic, 0, err))
+        return -1;
+    publish_shards(feed);
+    if (feed->fleet_known)
+        bf_source_free(bf_take(feed->source));
+    return 0;
 }
 
 static int read_some(struct bf_feed *feed, struct bf_err *err)
@@ -403,6 +426,8 @@ static int read_some(struct bf_feed *feed, struct bf_err *err)
     enum bf_topic topic = BF_TOPIC_JOBS;
     rd_kafka_message_t *message = bf_source_next(feed->source, IDLE_MS, &topic);
 
+    if (!feed->view)
+        return read_fleet(feed, message, topic, err);
     if (write_batch(feed, message, topic, err) || sweep(feed, err))
         return -1;
     publish_shards(feed);
@@ -439,6 +464,12 @@ static void look_at_trust(struct bf_feed *feed, int64_t now_ms)
     }
 }
 
+static bool wants_source(const struct bf_feed *feed)
+{
+    return !feed->source && feed->shards > 0 &&
+           (feed->conf.view_path || !feed->fleet_known);
+}
+
 static int turn(struct bf_feed *feed, struct bf_err *err)
 {
     int64_t now = bf_mono_ms();
@@ -446,7 +477,7 @@ static int turn(struct bf_feed *feed, struct bf_err *err)
     look_at_trust(feed, now);
     if (now >= feed->next_check_ms)
         check_topics(feed);
-    if (!feed->source && feed->shards > 0 && now >= feed->next_begin_ms) {
+    if (wants_source(feed) && now >= feed->next_begin_ms) {
         feed->next_begin_ms = now + CHECK_SOON_MS;
         if (begin_reading(feed, err))
             return -1;
@@ -523,6 +554,10 @@ struct bf_feed *bf_feed_new(const struct bf_feed_conf *conf, struct bf_err *err)
         return NULL;
     }
     feed->conf = *conf;
+    if (!conf->view_path)
+        bf_exchange_set_viewless(conf->exchange,
+                                 "this dispatcher only takes jobs "
+                                 "(dispatcher.keep_view): ask another");
     if (open_consumer(feed, err) || open_verifiers(feed, err) ||
         start_thread(feed, err))
         return NULL;

@@ -21,8 +21,8 @@ struct bf_feed_conf {
     const struct bf_topics *topics;
     struct bf_trust *trust;         /* who may write what; it looks at it */
     const struct bf_signer *signer; /* of jobs: told of when it is revoked */
-    const char *view_path;
-    uint32_t spread; /* what this dispatcher places jobs by */
+    const char *view_path; /* NULL: keep no view, know the topics alone */
+    uint32_t spread;       /* what this dispatcher places jobs by */
     struct bf_exchange *exchange;
 };
 

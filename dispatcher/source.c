@@ -21,6 +21,7 @@ struct bf_source {
     rd_kafka_queue_t *queue;
     const struct bf_topics *topics;
     uint32_t shards;
+    bool only_fleet;
     rd_kafka_topic_t *handles[BF_SOURCE_TOPICS];
     struct place *places; /* [topic's row][partition] */
 };
@@ -117,6 +118,18 @@ void bf_source_free(struct bf_source *source)
     free(source);
 }
 
+void bf_source_only_fleet(struct bf_source *source)
+{
+    source->only_fleet = true;
+}
+
+/* Is this partition of the topic in row i one that is read? */
+static bool reads(const struct bf_source *source, size_t i, uint32_t p)
+{
+    return !source->only_fleet ||
+           (bf_source_topics[i] == BF_TOPIC_STATE && p == 0);
+}
+
 /* ---- positions and ends ---------------------------------------------------*/
 
 void bf_source_set_position(struct bf_source *source, enum bf_topic topic,
@@ -176,11 +189,13 @@ int bf_source_ask_ends(struct bf_source *source, int timeout_ms,
      * all: with read_committed, the last stable offset.
      */
     for (size_t i = 0; i < BF_SOURCE_TOPICS; i++) {
-        for (uint32_t p = 0; p < source->shards; p++)
-            rd_kafka_topic_partition_list_add(
-                list, bf_topic_name(source->topics, bf_source_topics[i]),
-                (int32_t)p)
-                ->offset = RD_KAFKA_OFFSET_END;
+        for (uint32_t p = 0; p < source->shards; p++) {
+            if (reads(source, i, p))
+                rd_kafka_topic_partition_list_add(
+                    list, bf_topic_name(source->topics, bf_source_topics[i]),
+                    (int32_t)p)
+                    ->offset = RD_KAFKA_OFFSET_END;
+        }
     }
     rc = rd_kafka_offsets_for_times(source->rk, list, timeout_ms);
     if (rc)
@@ -204,7 +219,8 @@ bool bf_source_reached(const struct bf_source *source)
 {
     for (size_t i = 0; i < BF_SOURCE_TOPICS; i++) {
         for (uint32_t p = 0; p < source->shards; p++) {
-            if (!bf_source_reached_one(source, bf_source_topics[i], (int32_t)p))
+            if (reads(source, i, p) &&
+                !bf_source_reached_one(source, bf_source_topics[i], (int32_t)p))
                 return false;
         }
     }
@@ -221,6 +237,8 @@ int bf_source_start(struct bf_source *source, struct bf_err *err)
             int64_t from =
                 place->next < 0 ? RD_KAFKA_OFFSET_BEGINNING : place->next;
 
+            if (!reads(source, i, p))
+                continue;
             if (rd_kafka_consume_start_queue(source->handles[i], (int32_t)p,
                                              from, source->queue))
                 return bf_err_set(err, BF_ERR_RETRY, "kafka_consume", "%s",

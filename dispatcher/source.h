@@ -18,6 +18,8 @@ struct bf_source;
 struct bf_source *bf_source_new(rd_kafka_t *rk, rd_kafka_queue_t *queue,
                                 const struct bf_topics *topics, uint32_t shards,
                                 struct bf_err *err);
+/* Before the start: read nothing but where the fleet's own entry stands. */
+void bf_source_only_fleet(struct bf_source *source);
 /* Stops reading. NULL is a no-op. */
 void bf_source_free(struct bf_source *source);
 BF_DEFINE_CLEANUP(bf_source_freep_, struct bf_source *, bf_source_free)

@@ -60,8 +60,10 @@ static void add_job(struct bf_buf *out, int64_t number, size_t bytes)
                      "\"inputs\":{\"frame\":\"",
                      number % WORKSPACES));
     must(bf_buf_reserve(out, bytes, NULL));
-    for (size_t i = strlen("{\"frame\":\"\"}"); i < bytes; i++)
-        out->data[out->len++] = letters[randombytes_uniform(64)];
+    bytes -= strlen("{\"frame\":\"\"}");
+    randombytes_buf(out->data + out->len, bytes);
+    for (size_t i = 0; i < bytes; i++, out->len++)
+        out->data[out->len] = letters[(unsigned char)out->data[out->len] % 64];
     must(bf_buf_adds(out, "\"}}\n", NULL));
 }
 

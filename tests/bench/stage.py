@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from confluent_kafka import Consumer, KafkaError, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from fleet import Fleet
 from harness import Cluster, Proc, wait_until, wire
+from harness.broker import prepare
 
 BIN = Path(os.environ["BF_BIN_DIR"])
 SHARDS = 12
@@ -48,7 +49,9 @@ class Stage:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.cluster = Cluster(quick_death=False)
+        # A JVM as brokers have: the tests' own starts sooner and is slower.
+        java = replace(prepare(), flags=("-XX:TieredStopAtLevel=4",))
+        self.cluster = Cluster(quick_death=False, java=java)
         self._fleets = 0
 
     @property

@@ -203,6 +203,24 @@ class DispatcherTest(DispatcherCase):
         assert small.proc is not None
         self.assertEqual(small.proc.stop(), 0)
 
+    def test_without_a_view_jobs_are_taken_and_questions_refused(self) -> None:
+        taker = self.new_dispatcher("taker", dispatcher__keep_view="false").start()
+        answer = taker.post(job("taken", id="t1"), Prefer="wait=2")
+        self.assertEqual(answer.status, 202, answer.body)
+        asked = taker.get("/v1/jobs/t1", workspace="taken")
+        self.assertEqual(asked.status, 503)
+        self.assertIn("keep_view", asked.json()["detail"])
+        self.assertFalse((taker.folder / "taker.sqlite").exists())
+        [rec] = self.records("taken")
+        self.assertEqual(self.check_record(rec).id, "t1")
+        wait_until(
+            lambda: self.dispatcher.get("/v1/jobs/t1", workspace="taken").status == 200,
+            10,
+            "the job in another's view",
+        )
+        assert taker.proc is not None
+        self.assertEqual(taker.proc.stop(), 0)
+
     def test_a_client_that_goes_away_takes_nothing_with_it(self) -> None:
         host, port = self.dispatcher.address.split(":")
         lines = b"".join(job("half", id=f"j{n}") + b"\n" for n in range(50))
