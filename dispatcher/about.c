@@ -32,12 +32,15 @@ void bf_about_version(struct bf_api *api, struct bf_request *req,
     bf_autobuf struct bf_buf json = BF_BUF_INIT(1024);
     struct bf_json_out out;
 
-    (void)api;
     (void)path;
     bf_json_start(&out, &json, NULL);
     bf_json_open(&out, NULL, '{');
     bf_json_str(&out, "version", BF_VERSION);
     bf_json_str(&out, "librdkafka", rd_kafka_version_str());
+    bf_json_open(&out, "limits", '{');
+    bf_json_int(&out, "inputs_bytes", (int64_t)api->conf.max_inputs_bytes);
+    bf_json_int(&out, "block_bytes", (int64_t)api->conf.max_block_bytes);
+    bf_json_close(&out, '}');
     bf_json_close(&out, '}');
     answer_json(req, 200, bf_json_done(&out), &json);
 }

@@ -1,6 +1,5 @@
 /* blockfleet video: a block over every frame of a video, or every image. */
 
-#include <errno.h>
 #include <inttypes.h>
 
 #include "config/clock.h"
@@ -8,9 +7,10 @@
 #include "dispatcher/cli/client.h"
 #include "dispatcher/cli/commands.h"
 #include "dispatcher/cli/jobs.h"
-#include "dispatcher/cli/jpegs.h"
 #include "dispatcher/cli/progress.h"
 #include "dispatcher/cli/sender.h"
+#include "dispatcher/cli/splice.h"
+#include "dispatcher/cli/video_frames.h"
 #include "dispatcher/cli/video_report.h"
 #include "schemas/err.h"
 
@@ -32,6 +32,7 @@ struct task {
     bool waits;
     uint64_t limit; /* frames at most */
     uint64_t frames;
+    struct bf_video_group group; /* frames on their way into a job */
     struct bf_sender sender;
     int64_t until_ms; /* bf_mono_ms() */
 };
@@ -39,6 +40,7 @@ struct task {
 static void task_release(struct task *task)
 {
     bf_sender_release(&task->sender);
+    bf_buf_release(&task->group.images);
     bf_video_job_release(&task->video);
     bf_video_out_release(&task->out);
     bf_buf_release(&task->code);
@@ -125,10 +127,30 @@ static void name_frame(void *arg, uint64_t number, char *out, size_t size)
     snprintf(out, size, "frame %" PRIu64, number);
 }
 
-static int send_frame(struct task *task, struct bf_slice jpeg,
-                      struct bf_err *err)
+/* Of the frames so far, or of as many of them. */
+static uint64_t jobs_of(const struct task *task, uint64_t frames)
 {
-    bf_autobuf struct bf_buf line = BF_BUF_INIT(BF_PART_BYTES);
+    return (frames + task->video.per_job - 1) / task->video.per_job;
+}
+
+static int send_group(struct task *task, struct bf_err *err)
+{
+    struct bf_video_group *group = &task->group;
+    bf_autobuf struct bf_buf line = BF_BUF_INIT(BF_SPLICE_MAX);
+
+    if (group->count == 0)
+        return 0;
+    if (bf_video_job_line(&task->video, group, &line, err) ||
+        bf_sender_put(&task->sender, group->first, bf_buf_slice(&line), err))
+        return -1;
+    group->count = 0;
+    bf_buf_clear(&group->images);
+    return 0;
+}
+
+static int add_frame(struct task *task, struct bf_slice jpeg,
+                     struct bf_err *err)
+{
     uint64_t frame = task->frames;
 
     if (frame >= BF_VIDEO_FRAMES)
@@ -143,109 +165,77 @@ static int send_frame(struct task *task, struct bf_slice jpeg,
     task->frames++;
     if (bf_video_out_has(&task->out, frame))
         return 0; /* ended in an earlier run of this command */
-    if (bf_video_job_line(&task->video, frame, jpeg, &line, err))
+    if (bf_video_job_add(&task->video, &task->group, frame, jpeg, err))
         return -1;
-    return bf_sender_put(&task->sender, frame, bf_buf_slice(&line), err);
+    return task->group.count == task->video.per_job ? send_group(task, err) : 0;
 }
 
-/* One piece of ffmpeg's output. 1: there may be more, 0: its end. */
-static int send_some(struct task *task, int fd, struct bf_jpegs *jpegs,
-                     struct bf_err *err)
-{
-    char chunk[BF_JPEGS_READ];
-    ssize_t got = read(fd, chunk, sizeof(chunk));
-    struct bf_slice jpeg;
-    int status;
+struct sending {
+    struct task *task;
+    struct bf_progress progress;
+};
 
-    if (got < 0)
-        return errno == EINTR ? 1 : bf_cli_errno(err, "read from", "ffmpeg");
-    if (got == 0)
-        return 0;
-    if (bf_jpegs_add(jpegs, (struct bf_slice){chunk, (size_t)got}, err))
-        return bf_err_prefix(err, "frame %" PRIu64, task->frames);
-    while ((status = bf_jpegs_next(jpegs, &jpeg, err)) > 0) {
-        if (send_frame(task, jpeg, err))
-            return -1;
-    }
-    return status < 0 ? -1 : 1;
-}
-
-static int send_all(struct task *task, struct bf_ffmpeg *ffmpeg,
-                    struct bf_progress *progress, struct bf_err *err)
+static int on_frame(void *arg, struct bf_slice jpeg, struct bf_err *err)
 {
-    bf_autojpegs struct bf_jpegs jpegs;
+    struct sending *sending = arg;
+    struct task *task = sending->task;
     char note[48];
-    int status;
 
-    bf_jpegs_init(&jpegs, BF_VIDEO_JPEG);
-    while ((status = send_some(task, ffmpeg->out, &jpegs, err)) > 0) {
-        snprintf(note, sizeof(note), "%" PRIu64 " frames", task->frames);
-        bf_progress_set(progress, task->frames, note);
-    }
-    if (status < 0 || bf_ffmpeg_end(ffmpeg, err))
+    if (add_frame(task, jpeg, err))
         return -1;
-    if (bf_jpegs_cut(&jpegs))
-        return bf_err_set(err, BF_ERR_REJECT, "local",
-                          "ffmpeg ended in the middle of frame %" PRIu64,
-                          task->frames);
+    snprintf(note, sizeof(note), "%" PRIu64 " %s", task->frames,
+             task->video.images.count > 0 ? "images" : "frames");
+    bf_progress_set(&sending->progress, task->frames, note);
     return 0;
 }
 
-/* Of a folder: each file as it is. */
-static int send_images(struct task *task, struct bf_progress *progress,
-                       struct bf_err *err)
+static int send_all(struct task *task, struct bf_err *err)
 {
-    const struct bf_folder *images = &task->video.images;
-    bf_autobuf struct bf_buf image = BF_BUF_INIT(BF_VIDEO_JPEG);
-    char note[48];
+    const struct bf_clip *clip = &task->video.clip;
+    const struct bf_video_range range = {
+        .max = task->limit < BF_VIDEO_FRAMES ? task->limit : 0};
+    struct sending sending = {.task = task};
+    int failed;
 
-    for (size_t i = 0; i < images->count && i < task->limit; i++) {
-        bf_buf_clear(&image);
-        if (bf_folder_read(images, i, &image, err) ||
-            send_frame(task, bf_buf_slice(&image), err))
-            return -1;
-        snprintf(note, sizeof(note), "%" PRIu64 " images", task->frames);
-        bf_progress_set(progress, task->frames, note);
-    }
-    return 0;
+    bf_progress_init(&sending.progress, task->cli, "sending   ",
+                     clip->frames < task->limit ? clip->frames : task->limit);
+    sending.progress.plain = true;
+    failed = bf_sender_init(&task->sender, err) ||
+             bf_video_frames(&task->video, task->path, &range, on_frame,
+                             &sending, err) ||
+             send_group(task, err) || bf_sender_flush(&task->sender, err);
+    bf_progress_end(&sending.progress);
+    return failed ? -1 : 0;
 }
 
-static int send_frames(struct task *task, struct bf_progress *progress,
-                       struct bf_err *err)
+static void say_sent(const struct task *task)
 {
-    bf_autoffmpeg struct bf_ffmpeg ffmpeg = BF_FFMPEG_INIT;
+    const struct bf_sender *sender = &task->sender;
+    uint64_t jobs = jobs_of(task, task->frames);
+    bool some_before = sender->accepted + sender->refused < jobs;
 
-    if (task->video.images.count > 0)
-        return send_images(task, progress, err);
-    if (bf_ffmpeg_frames(&ffmpeg, task->path, &task->video.clip,
-                         task->limit < BF_VIDEO_FRAMES ? task->limit : 0, err))
-        return -1;
-    return send_all(task, &ffmpeg, progress, err);
+    if (task->video.per_job == 1)
+        bf_cli_say(task->cli, "sent        %" PRIu64 " of %" PRIu64 " frames%s",
+                   sender->accepted, task->frames,
+                   some_before ? ", the others have their results already"
+                               : "");
+    else
+        bf_cli_say(task->cli,
+                   "sent        %" PRIu64 " of %" PRIu64 " jobs of %u "
+                   "frames%s",
+                   sender->accepted, jobs, task->video.per_job,
+                   some_before ? ", the others have their results already"
+                               : "");
 }
 
 static int send_video(struct task *task, struct bf_err *err)
 {
-    const struct bf_clip *clip = &task->video.clip;
-    uint64_t about = clip->frames < task->limit ? clip->frames : task->limit;
-    struct bf_progress progress;
-    int failed;
-
-    bf_progress_init(&progress, task->cli, "sending   ", about);
-    progress.plain = true;
-    failed = bf_sender_init(&task->sender, err) ||
-             send_frames(task, &progress, err) ||
-             bf_sender_flush(&task->sender, err);
-    bf_progress_end(&progress);
-    if (failed)
+    if (send_all(task, err))
         return -1;
     if (task->frames == 0)
         return bf_err_set(err, BF_ERR_REJECT, "local",
                           "%.160s: ffmpeg found no frame in it", task->path);
-    bf_cli_say(task->cli, "sent        %" PRIu64 " of %" PRIu64 " frames%s",
-               task->sender.accepted, task->frames,
-               task->sender.accepted + task->sender.refused < task->frames
-                   ? ", the others have their results already"
-                   : "");
+    say_sent(task);
     return 0;
 }
 
@@ -255,8 +245,8 @@ static int wait_batch(struct task *task, struct bf_err *err)
 {
     const struct bf_batches at = at_of(task);
     const struct bf_batches_goal goal = {
-        .jobs = task->frames - task->sender.refused,
-        .things = "frames",
+        .jobs = jobs_of(task, task->frames) - task->sender.refused,
+        .things = task->video.per_job == 1 ? "frames" : "jobs",
         .until_ms = task->until_ms,
     };
     json_auto_t *batch = NULL;
@@ -341,6 +331,11 @@ static int finish(struct task *task, struct bf_err *err)
     if (!usage || bf_video_out_finish(&task->out, task->frames, files, err) ||
         show_report(task, usage, files, err))
         return -1;
+    if (task->out.unequal > 0)
+        bf_cli_say(task->cli,
+                   "\n%" PRIu64 " jobs returned no list with an entry for "
+                   "each of their frames",
+                   task->out.unequal);
     return show_failure(task, err);
 }
 
@@ -352,7 +347,9 @@ static enum bf_exit exit_of(const struct task *task)
         return BF_EXIT_REFUSED;
     if (!task->waits)
         return BF_EXIT_OK;
-    return (uint64_t)json_integer_value(succeeded) == task->frames
+    return (uint64_t)json_integer_value(succeeded) ==
+                       jobs_of(task, task->frames) &&
+                   task->out.unequal == 0
                ? BF_EXIT_OK
                : BF_EXIT_JOB;
 }
@@ -392,6 +389,19 @@ static int read_options(struct task *task, struct bf_err *err)
     return task->workspace ? 0 : -1;
 }
 
+/* Else the last job's id would be that of a whole one. */
+static int check_limit(const struct task *task, struct bf_err *err)
+{
+    unsigned per_job = task->video.per_job;
+
+    return task->limit < BF_VIDEO_FRAMES && task->limit % per_job != 0
+               ? bf_err_set(err, BF_ERR_REJECT, "usage",
+                            "--max-frames must be a multiple of "
+                            "--frames-per-job, %u",
+                            per_job)
+               : 0;
+}
+
 static void say_what(const struct task *task)
 {
     const struct bf_video_job *video = &task->video;
@@ -414,7 +424,10 @@ static int video(struct task *task, struct bf_err *err)
                           err))
         return -1;
     say_what(task);
-    if (open_folder(task, err) || send_video(task, err))
+    if (check_limit(task, err) ||
+        bf_video_estimate(&task->video, task->cli, task->client, task->path,
+                          task->limit, err) ||
+        open_folder(task, err) || send_video(task, err))
         return -1;
     if (!task->waits) {
         bf_cli_say(task->cli, "batch       %s\nadd --wait to fetch its results",
@@ -432,6 +445,7 @@ enum bf_exit bf_cmd_video(struct bf_cli *cli)
         .cli = cli,
         .client = client,
         .code = BF_BUF_INIT(BF_MAX_BLOCK),
+        .group = BF_VIDEO_GROUP,
         .sender = {.cli = cli,
                    .client = client,
                    .name = name_frame,

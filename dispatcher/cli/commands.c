@@ -129,6 +129,7 @@ static const struct bf_flag video_flags[] = {
     {"set", 's', true, "NAME=VALUE", "one more input; JSON, else a string"},
     {"fps", 0, false, "N", "frames a second to take, if not all; 5 or 1/2"},
     {"max-frames", 0, false, "N", "no more than the first N of them"},
+    {"frames-per-job", 0, false, "N", "several to a job, as a Batch; if not 1"},
     {"batch", 0, false, "ID", "instead of one that follows from all this"},
     {"out", 'o', false, "DIR", "folder for the results; waits for them"},
     RUN_FLAGS,
@@ -419,6 +420,10 @@ static const struct bf_command commands[] = {
             "named as the batch): results.ndjson in the order of frames,\n"
             "summary.json, and if the block returns an image, frames/,\n"
             "video.mp4 and contact.jpg (frames without one are red).\n"
+            "With --frames-per-job, image and frame are a Batch each, and the\n"
+            "function returns a list with an entry for each of them.\n"
+            "Some frames are measured first: what all are, and whether a job\n"
+            "of the dispatcher may be as large.\n"
             "FILE may be a folder: its .jpg, .jpeg and .png files are sent as\n"
             "they are, by name; the function gets file, that name, as well,\n"
             "and images.txt says which is which.",

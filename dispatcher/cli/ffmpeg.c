@@ -264,15 +264,16 @@ int bf_ffmpeg_probe(const char *path, struct bf_clip *ret, struct bf_err *err)
 }
 
 int bf_ffmpeg_frames(struct bf_ffmpeg *ret, const char *path,
-                     const struct bf_clip *clip, uint64_t max_frames,
-                     struct bf_err *err)
+                     const struct bf_clip *clip, unsigned from_s,
+                     uint64_t max_frames, struct bf_err *err)
 {
     bf_autobuf struct bf_buf url = BF_BUF_INIT(MAX_PATH);
-    char rate[48], limit[24];
+    char rate[48], limit[24], from[16];
 
     if (bf_ffmpeg_url(path, false, &url, err))
         return -1;
     snprintf(rate, sizeof(rate), "fps=%u/%u", clip->num, clip->den);
+    snprintf(from, sizeof(from), "%u", from_s);
     snprintf(limit, sizeof(limit), "%llu",
              (unsigned long long)(max_frames > 0 ? max_frames : UINT32_MAX));
     /* clang-format off: options with their values */
@@ -281,6 +282,9 @@ int bf_ffmpeg_frames(struct bf_ffmpeg *ret, const char *path,
         "-nostdin",
         "-v",
         "error",
+        /* as a whole, the file is read without any seeking */
+        from_s > 0 ? "-ss" : "-v",
+        from_s > 0 ? from : "error",
         "-i",
         url.data,
         "-map",

@@ -55,11 +55,11 @@ int bf_ffmpeg_probe(const char *path, struct bf_clip *ret, struct bf_err *err);
 
 /*
  * The clip's frames as JPEG images one after another, at clip's rate whatever
- * the file's. max_frames 0: all.
+ * the file's; from_s seconds of it are left out. max_frames 0: all.
  */
 int bf_ffmpeg_frames(struct bf_ffmpeg *ret, const char *path,
-                     const struct bf_clip *clip, uint64_t max_frames,
-                     struct bf_err *err);
+                     const struct bf_clip *clip, unsigned from_s,
+                     uint64_t max_frames, struct bf_err *err);
 
 /* "25", "30000/1001" -> num, den; -1 for anything else, and for 0. Pure. */
 int bf_ffmpeg_rate(const char *text, unsigned *ret_num, unsigned *ret_den);

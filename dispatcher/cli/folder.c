@@ -62,12 +62,15 @@ static void closedirp(DIR **dir)
 }
 
 /* A file, or a link to one. */
-static bool is_file(DIR *dir, const char *name)
+static bool is_file(DIR *dir, const char *name, size_t *ret_size)
 {
     struct stat stat_;
 
-    return name[0] != '.' && fstatat(dirfd(dir), name, &stat_, 0) == 0 &&
-           S_ISREG(stat_.st_mode);
+    if (name[0] == '.' || fstatat(dirfd(dir), name, &stat_, 0) ||
+        !S_ISREG(stat_.st_mode))
+        return false;
+    *ret_size = (size_t)stat_.st_size;
+    return true;
 }
 
 static int list(struct bf_folder *folder, bool (*wanted)(const char *),
@@ -75,13 +78,14 @@ static int list(struct bf_folder *folder, bool (*wanted)(const char *),
 {
     bf_cleanup(closedirp) DIR *dir = opendir(folder->path);
     const struct dirent *entry;
-    size_t cap = 0;
+    size_t cap = 0, size = 0;
 
     if (!dir)
         return bf_cli_errno(err, "read", folder->path);
     /* NOLINTNEXTLINE(concurrency-mt-unsafe): each call has its own list */
     while ((entry = readdir(dir)) != NULL) {
-        if (!is_file(dir, entry->d_name) || (wanted && !wanted(entry->d_name)))
+        if (!is_file(dir, entry->d_name, &size) ||
+            (wanted && !wanted(entry->d_name)))
             continue;
         if (folder->count == max)
             return bf_err_set(err, BF_ERR_REJECT, "local",
@@ -89,6 +93,8 @@ static int list(struct bf_folder *folder, bool (*wanted)(const char *),
                               max);
         if (add_name(folder, &cap, entry->d_name, err))
             return -1;
+        folder->bytes += size;
+        folder->largest = size > folder->largest ? size : folder->largest;
     }
     return 0;
 }

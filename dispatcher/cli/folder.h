@@ -9,6 +9,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct bf_buf;
 struct bf_err;
@@ -18,6 +19,8 @@ struct bf_folder {
     char *path;
     char **names;
     size_t count;
+    uint64_t bytes; /* of all of them, when they were listed */
+    size_t largest; /* the same */
 };
 
 /* Does it end in .jpg, .jpeg or .png? */

@@ -63,7 +63,9 @@ static int derive_batch(struct bf_video_job *video, const char *path,
         return bf_err_oom(err);
     if (digest(video, path, file, err))
         return -1;
-    snprintf(rate, sizeof(rate), "%u/%u", video->clip.num, video->clip.den);
+    /* more frames in a job are other jobs */
+    snprintf(rate, sizeof(rate), video->per_job > 1 ? "%u/%u*%u" : "%u/%u",
+             video->clip.num, video->clip.den, video->per_job);
     bf_hash_hex((struct bf_slice[]){BF_SLICE_LIT("blockfleet/cli/video"),
                                     bf_slice_str(file), bf_slice_str(text),
                                     bf_slice_str(rate),
@@ -109,6 +111,18 @@ static int choose_rate(struct bf_video_job *video, struct bf_cli *cli,
     return 0;
 }
 
+static int choose_per_job(struct bf_video_job *video, struct bf_cli *cli,
+                          struct bf_err *err)
+{
+    uint64_t per_job;
+
+    if (bf_cli_number(cli, "frames-per-job", BF_VIDEO_PER_JOB, 1, &per_job,
+                      err))
+        return -1;
+    video->per_job = per_job > 0 ? (unsigned)per_job : 1;
+    return 0;
+}
+
 /* A folder of images is a film of one a second, as large as the first. */
 static int look_at(struct bf_video_job *video, const char *path,
                    struct bf_err *err)
@@ -137,11 +151,12 @@ int bf_video_job_init(struct bf_video_job *video, struct bf_cli *cli,
     *video = (struct bf_video_job){
         .name = bf_folder_last(path),
         .given = BF_BUF_INIT(BF_MAX_INPUTS),
+        .max_inputs = BF_MAX_INPUTS,
     };
     video->members = bf_job_body_members(cli, code, err);
     if (!video->members || bf_job_body_inputs(cli, &video->given, err) ||
         look_at(video, path, err) || choose_rate(video, cli, err) ||
-        choose_batch(video, cli, path, err))
+        choose_per_job(video, cli, err) || choose_batch(video, cli, path, err))
         return -1;
     return 0;
 }
@@ -180,21 +195,6 @@ int64_t bf_video_job_frame(const struct bf_video_job *video, const char *id)
     return frame;
 }
 
-/* Of a folder's image: what it is called. */
-static int add_file_name(const struct bf_video_job *video, uint64_t frame,
-                         struct bf_buf *out, struct bf_err *err)
-{
-    if (video->images.count == 0)
-        return 0;
-    bf_assert(frame < video->images.count);
-    return bf_buf_adds(out, "\"file\":", err) ||
-                   bf_json_quote(out, bf_slice_str(video->images.names[frame]),
-                                 err) ||
-                   bf_buf_adds(out, ",", err)
-               ? -1
-               : 0;
-}
-
 /*
  * "video_metadata" as the engine has it for a file. The time is the frame's
  * place in the video counted from 1970, without a zone: a real one would make
@@ -222,36 +222,141 @@ static int add_metadata(const struct bf_video_job *video, uint64_t frame,
         (double)video->clip.num / video->clip.den);
 }
 
-static int add_inputs(const struct bf_video_job *video, uint64_t frame,
-                      struct bf_slice jpeg, struct bf_buf *out,
-                      struct bf_err *err)
+uint64_t bf_video_job_first(const struct bf_video_job *video, uint64_t frame)
 {
-    if (bf_job_body_begin(bf_buf_slice(&video->given), out, err) ||
-        add_file_name(video, frame, out, err) ||
-        bf_buf_addf(out, err, "\"frame\":%" PRIu64 ",\"image\":", frame) ||
+    return frame - frame % video->per_job;
+}
+
+/* What a job's function cannot get: they are too large together. */
+static int too_large(const struct bf_video_job *video,
+                     const struct bf_video_group *group, struct bf_err *err)
+{
+    return bf_err_set(err, BF_ERR_REJECT, "refused",
+                      "frame %" PRIu64 " does not fit: the inputs of a job, "
+                      "here of %u frames, may be %zu bytes "
+                      "(dispatcher.inputs_bytes); see --frames-per-job",
+                      group->first + group->count, video->per_job,
+                      video->max_inputs);
+}
+
+static int add_image(const struct bf_video_job *video, uint64_t frame,
+                     struct bf_slice jpeg, struct bf_buf *out,
+                     struct bf_err *err)
+{
+    if ((out->len > 0 && bf_buf_adds(out, ",", err)) ||
         bf_job_body_image(jpeg, out, err))
         return -1;
     if (video->images.count == 0 &&
         (bf_buf_adds(out, ",", err) || add_metadata(video, frame, out, err)))
         return -1;
-    return bf_buf_adds(out, "}}", err);
+    return bf_buf_adds(out, "}", err);
 }
 
-int bf_video_job_line(struct bf_video_job *video, uint64_t frame,
-                      struct bf_slice jpeg, struct bf_buf *out,
+int bf_video_job_add(const struct bf_video_job *video,
+                     struct bf_video_group *group, uint64_t frame,
+                     struct bf_slice jpeg, struct bf_err *err)
+{
+    bf_assert(group->count < video->per_job);
+    if (group->count == 0)
+        group->first = frame;
+    if (add_image(video, frame, jpeg, &group->images, err))
+        return err->kind == BF_ERR_REJECT ? too_large(video, group, err) : -1;
+    group->count++;
+    return 0;
+}
+
+/* "{"_type":"batch","value":[", of several; nothing of one. */
+static int begin_batch(const struct bf_video_job *video, struct bf_buf *out,
+                       struct bf_err *err)
+{
+    return video->per_job > 1
+               ? bf_buf_adds(out, "{\"_type\":\"batch\",\"value\":[", err)
+               : 0;
+}
+
+static int end_batch(const struct bf_video_job *video,
+                     const struct bf_video_group *group, struct bf_buf *out,
+                     struct bf_err *err)
+{
+    if (video->per_job == 1)
+        return 0;
+    if (bf_buf_adds(out, "],\"indices\":[", err))
+        return -1;
+    for (uint64_t i = 0; i < group->count; i++) {
+        if (bf_buf_addf(out, err, "%s[%" PRIu64 "]", i > 0 ? "," : "",
+                        group->first + i))
+            return -1;
+    }
+    return bf_buf_adds(out, "]}", err);
+}
+
+/* Of a folder's images: what they are called. */
+static int add_file_names(const struct bf_video_job *video,
+                          const struct bf_video_group *group,
+                          struct bf_buf *out, struct bf_err *err)
+{
+    if (video->images.count == 0)
+        return 0;
+    if (bf_buf_adds(out, "\"file\":", err) || begin_batch(video, out, err))
+        return -1;
+    for (uint64_t i = 0; i < group->count; i++) {
+        const char *name = video->images.names[group->first + i];
+
+        if ((i > 0 && bf_buf_adds(out, ",", err)) ||
+            bf_json_quote(out, bf_slice_str(name), err))
+            return -1;
+    }
+    return end_batch(video, group, out, err) || bf_buf_adds(out, ",", err) ? -1
+                                                                           : 0;
+}
+
+static int add_numbers(const struct bf_video_job *video,
+                       const struct bf_video_group *group, struct bf_buf *out,
+                       struct bf_err *err)
+{
+    if (bf_buf_adds(out, "\"frame\":", err) || begin_batch(video, out, err))
+        return -1;
+    for (uint64_t i = 0; i < group->count; i++) {
+        if (bf_buf_addf(out, err, "%s%" PRIu64, i > 0 ? "," : "",
+                        group->first + i))
+            return -1;
+    }
+    return end_batch(video, group, out, err) || bf_buf_adds(out, ",", err) ? -1
+                                                                           : 0;
+}
+
+static int add_inputs(const struct bf_video_job *video,
+                      const struct bf_video_group *group, struct bf_buf *out,
                       struct bf_err *err)
 {
-    bf_autobuf struct bf_buf inputs = BF_BUF_INIT(BF_MAX_INPUTS);
+    if (bf_job_body_begin(bf_buf_slice(&video->given), out, err) ||
+        add_file_names(video, group, out, err) ||
+        add_numbers(video, group, out, err) ||
+        bf_buf_adds(out, "\"image\":", err) || begin_batch(video, out, err) ||
+        bf_buf_add(out, group->images.data, group->images.len, err) ||
+        end_batch(video, group, out, err))
+        return -1;
+    return bf_buf_adds(out, "}", err);
+}
+
+int bf_video_job_line(struct bf_video_job *video,
+                      const struct bf_video_group *group, struct bf_buf *out,
+                      struct bf_err *err)
+{
+    bf_autobuf struct bf_buf inputs = BF_BUF_INIT((size_t)2 * BF_MAX_INPUTS);
     char id[BF_MAX_ID + 1];
 
-    bf_video_job_id(video, frame, id);
+    bf_assert(group->count > 0);
+    bf_video_job_id(video, group->first, id);
     if (json_object_set_new(video->members, "id", json_string(id)) ||
         json_object_set_new(video->members, "batch",
                             json_string(video->batch)) ||
         json_object_set_new(video->members, "batch_index",
-                            json_integer((json_int_t)frame)))
+                            json_integer((json_int_t)group->first)))
         return bf_err_oom(err);
-    if (add_inputs(video, frame, jpeg, &inputs, err))
-        return bf_err_prefix(err, "frame %" PRIu64, frame);
+    if (add_inputs(video, group, &inputs, err))
+        return bf_err_prefix(err, "frame %" PRIu64, group->first);
+    if (inputs.len > video->max_inputs)
+        return too_large(video, group, err);
     return bf_splice_job(video->members, bf_buf_slice(&inputs), out, err);
 }

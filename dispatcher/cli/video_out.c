@@ -16,7 +16,10 @@ struct bf_video_line {
     long offset; /* in the spool */
     size_t len;  /* 0: there is none yet */
     bool image;
+    bool succeeded;
+    unsigned entries; /* of its list, UNKNOWN: who can tell */
 };
+#define UNKNOWN UINT32_MAX
 
 /* ---- life ---------------------------------------------------------------- */
 
@@ -157,14 +160,10 @@ static int write_image(struct bf_video_out *out, uint64_t frame,
     return 1;
 }
 
-static int keep_image(struct bf_video_out *out, uint64_t frame,
-                      const json_t *doc, struct bf_err *err)
+/* Of one frame; 1: it has one. */
+static int keep_image(struct bf_video_out *out, uint64_t frame, json_t *result,
+                      struct bf_err *err)
 {
-    const json_t *text = json_object_get(doc, "result");
-    /* what is no JSON to this library (NaN) is still a result, if not a view */
-    json_auto_t *result =
-        json_loadb(json_is_string(text) ? json_string_value(text) : "",
-                   json_string_length(text), JSON_ALLOW_NUL, NULL);
     const json_t *value = image_in(result);
     int written = value ? write_image(out, frame, value, err) : 0;
 
@@ -172,6 +171,30 @@ static int keep_image(struct bf_video_out *out, uint64_t frame,
         return -1;
     out->lines[frame].image = written > 0;
     out->images += written > 0;
+    return 0;
+}
+
+/* Of a job's frames: of several, the result is a list. */
+static int keep_images(struct bf_video_out *out, uint64_t frame,
+                       const json_t *doc, struct bf_err *err)
+{
+    const json_t *text = json_object_get(doc, "result");
+    /* what is no JSON to this library (NaN) is still a result, if not a view */
+    json_auto_t *result =
+        json_loadb(json_is_string(text) ? json_string_value(text) : "",
+                   json_string_length(text), JSON_ALLOW_NUL, NULL);
+    size_t i;
+    json_t *entry;
+
+    out->lines[frame].entries =
+        result ? (unsigned)json_array_size(result) : UNKNOWN;
+    if (out->video->per_job == 1)
+        return keep_image(out, frame, result, err);
+    json_array_foreach(result, i, entry)
+    {
+        if (i < out->video->per_job && keep_image(out, frame + i, entry, err))
+            return -1;
+    }
     return 0;
 }
 
@@ -184,9 +207,14 @@ static int64_t frame_of(const struct bf_video_out *out, const json_t *doc)
     return id ? bf_video_job_frame(out->video, id) : -1;
 }
 
-bool bf_video_out_has(const struct bf_video_out *out, uint64_t frame)
+static bool has_line(const struct bf_video_out *out, uint64_t frame)
 {
     return frame < out->cap && out->lines[frame].len > 0;
+}
+
+bool bf_video_out_has(const struct bf_video_out *out, uint64_t frame)
+{
+    return has_line(out, bf_video_job_first(out->video, frame));
 }
 
 bool bf_video_out_wants(const struct bf_video_out *out, const json_t *doc,
@@ -268,12 +296,16 @@ static int keep_line(struct bf_video_out *out, uint64_t frame,
     return 0;
 }
 
-static void keep_failure(struct bf_video_out *out, uint64_t frame, json_t *doc)
+static bool is_success(const json_t *doc)
 {
     const char *status = json_string_value(json_object_get(doc, "status"));
 
-    if ((status && strcmp(status, "succeeded") == 0) ||
-        (out->failure && out->failed_frame < frame))
+    return status && strcmp(status, "succeeded") == 0;
+}
+
+static void keep_failure(struct bf_video_out *out, uint64_t frame, json_t *doc)
+{
+    if (is_success(doc) || (out->failure && out->failed_frame < frame))
         return;
     json_decref(out->failure);
     out->failure = json_incref(doc);
@@ -288,12 +320,14 @@ int bf_video_out_take(struct bf_video_out *out, json_t *doc, uint64_t limit,
     if (!bf_video_out_wants(out, doc, limit))
         return 0;
     frame = (uint64_t)frame_of(out, doc);
-    if (grow(out, frame, err) || keep_line(out, frame, doc, err) ||
+    if (grow(out, frame + out->video->per_job - 1, err) ||
+        keep_line(out, frame, doc, err) ||
         count(out->outcomes, doc, "outcome", err) ||
         count(out->workers, doc, "worker", err) ||
         count(out->isolations, doc, "isolation", err) ||
-        keep_image(out, frame, doc, err))
+        keep_images(out, frame, doc, err))
         return -1;
+    out->lines[frame].succeeded = is_success(doc);
     keep_failure(out, frame, doc);
     out->latencies_ms[out->results++] = latency_of(doc);
     return 0;
@@ -338,7 +372,7 @@ static int write_results(struct bf_video_out *out, uint64_t frames,
     bool whole = file != NULL;
 
     for (uint64_t i = 0; whole && i < frames; i++)
-        whole = !bf_video_out_has(out, i) || copy_line(out, i, file) == 0;
+        whole = !has_line(out, i) || copy_line(out, i, file) == 0;
     if (file && fclose(file) == 0 && whole)
         return 0;
     return bf_cli_errno(err, "write", path);
@@ -378,7 +412,7 @@ static int mark_missing(const struct bf_video_out *out, uint64_t frames,
     char path[MAX_PATH];
 
     for (uint64_t i = 0; i < frames; i++) {
-        if (bf_video_out_has(out, i) && out->lines[i].image)
+        if (i < out->cap && out->lines[i].image)
             continue;
         if ((image.len == 0 && make_red(out, &image, err)) ||
             image_path(out, i, path, err) ||
@@ -506,6 +540,20 @@ static int finish_images(struct bf_video_out *out, uint64_t frames,
     return add_file(files, "contact_sheet", sheet, err);
 }
 
+static void count_unequal(struct bf_video_out *out, uint64_t frames)
+{
+    unsigned per_job = out->video->per_job;
+
+    out->unequal = 0;
+    for (uint64_t i = 0; per_job > 1 && i < frames; i += per_job) {
+        uint64_t wanted = frames - i < per_job ? frames - i : per_job;
+
+        out->unequal += has_line(out, i) && out->lines[i].succeeded &&
+                        out->lines[i].entries != UNKNOWN &&
+                        out->lines[i].entries != wanted;
+    }
+}
+
 int bf_video_out_finish(struct bf_video_out *out, uint64_t frames,
                         json_t *files, struct bf_err *err)
 {
@@ -513,6 +561,7 @@ int bf_video_out_finish(struct bf_video_out *out, uint64_t frames,
 
     if (!results)
         return bf_err_oom(err);
+    count_unequal(out, frames);
     if (write_results(out, frames, results, err) ||
         add_file(files, "results", results, err))
         return -1;

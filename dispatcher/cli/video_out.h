@@ -4,7 +4,7 @@
 /*
  * The results of a video's jobs as they come, in whatever order: counted, kept,
  * and at the end written to a folder in the order of frames:
- *   results.ndjson   one result a line, as GET /v1/results gives it
+ *   results.ndjson   a job's result a line, as GET /v1/results gives it
  *   frames/NNNNNN.*  the image that the block returned for a frame, if any
  *   video.mp4, contact.jpg  made of those by ffmpeg
  *   summary.json     what video_report.h makes of it
@@ -19,12 +19,13 @@ struct bf_video_out {
     const struct bf_video_job *video; /* borrowed */
     char *folder;                     /* NULL: nothing is written */
     FILE *spool;                      /* lines in the order of coming */
-    struct bf_video_line *lines;      /* by frame; owned */
-    size_t cap;                       /* of lines */
-    uint64_t results;                 /* frames that have one */
-    uint64_t images;                  /* frames that have an image */
-    int64_t *latencies_ms;            /* accepted to ended; owned */
-    json_t *outcomes;                 /* how many by name */
+    struct bf_video_line *lines; /* by frame, a job's at its first; owned */
+    size_t cap;                  /* of lines */
+    uint64_t results;            /* jobs that have one */
+    uint64_t unequal; /* succeeded with no list of an entry for each frame */
+    uint64_t images;  /* frames that have an image */
+    int64_t *latencies_ms; /* accepted to ended; owned */
+    json_t *outcomes;      /* how many by name */
     json_t *workers;
     json_t *isolations;
     json_t *failure;       /* the first result that is no success, or NULL */
@@ -39,6 +40,7 @@ int bf_video_out_init(struct bf_video_out *out,
 void bf_video_out_release(struct bf_video_out *out);
 #define bf_autovideoout bf_cleanup(bf_video_out_release)
 
+/* Has the job of this frame its result? */
 bool bf_video_out_has(const struct bf_video_out *out, uint64_t frame);
 
 /*

@@ -8,7 +8,7 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from harness import HANG_S, Cluster
+from harness import HANG_S, Cluster, wait_until
 from harness.dist import cache_dir
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,6 +30,18 @@ def run(self, image, frame):
         raise ValueError(f"not {frame}")
     return {"frame": frame, "image": image}
 """
+SEVERAL = """
+def run(self, image, frame, skip=-1, short=-1):
+    assert len(image) == len(frame)
+    values = [
+        {"frame": n, "seen": one.video_metadata.frame_number, "image": one}
+        for one, n in zip(image, frame)
+    ]
+    for value in values:
+        if value["frame"] == skip:
+            del value["image"]
+    return values[:-1] if short in frame else values
+"""
 # Over what the dispatcher keeps at hand: fetched from Kafka one by one.
 LARGE = """
 def run(self, image, frame, size):
@@ -48,6 +60,16 @@ def count_frames(path: Path) -> int:
     command = ["ffprobe", "-v", "error", "-count_frames", "-of", "csv=p=0"]
     command += ["-show_entries", "stream=nb_read_frames", str(path)]
     return int(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def color(path: Path) -> tuple[int, int, int]:
+    """What an image is like as a whole: red, green, blue."""
+    command = ["ffmpeg", "-v", "error", "-i", str(path), "-vf", "scale=1:1"]
+    command += ["-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    red, green, blue = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE
+    ).stdout
+    return red, green, blue
 
 
 class VideoTest(unittest.TestCase):
@@ -178,6 +200,55 @@ class VideoTest(unittest.TestCase):
         self.assertEqual(count_frames(self.out / "video.mp4"), 6)
         frames = sorted(path.name for path in (self.out / "frames").iterdir())
         self.assertEqual(frames, [f"{n:06}.jpg" for n in range(6)])
+        self.assertEqual(self.red(6), [3, 4])
+
+    def red(self, frames: int) -> list[int]:
+        """Those that are marked as missing."""
+        colors = [color(self.out / f"frames/{n:06}.jpg") for n in range(frames)]
+        return [n for n, (r, g, b) in enumerate(colors) if r > 90 and g < 50 > b]
+
+    def test_several_frames_in_a_job(self) -> None:
+        words = ("-c", self.block(SEVERAL), "--frames-per-job", "4")
+        told = self.video(*words, "--set", "skip=5")
+        self.assertRegex(told, rf"estimate +{FRAMES} frames of .*iB as JPEG, 8 jobs, ")
+        self.assertRegex(told, r"jobs +8 succeeded\n")
+        rows = self.results()
+        self.assertEqual([row["batch_index"] for row in rows], list(range(0, 30, 4)))
+        values = [value for row in rows for value in json.loads(row["result"])]
+        self.assertEqual([value["frame"] for value in values], list(range(FRAMES)))
+        self.assertEqual([value["seen"] for value in values], list(range(FRAMES)))
+        self.assertEqual(count_frames(self.out / "video.mp4"), FRAMES)
+        self.assertEqual((self.summary()["images"], self.red(FRAMES)), (29, [5]))
+        again = self.video(*words, "--set", "skip=5")
+        self.assertIn("sent        0 of 8 jobs of 4 frames", again)
+        self.assertEqual(self.results(), rows)
+        self.assertEqual(self.red(FRAMES), [5])
+        told = self.video(*words, "--set", "short=9", status=1)
+        self.assertIn("1 jobs returned no list with an entry for each", told)
+        self.assertEqual(self.red(FRAMES), [11])
+        self.video(*words, "--max-frames", "10", status=2)
+
+    def test_what_does_not_fit(self) -> None:
+        words = ("-c", self.block(SEVERAL), "--frames-per-job", "4")
+        told = self.video(*words, self.small("16k"), status=4)
+        self.assertRegex(told, r"takes 1\d\.\d KiB .*may be 16\.0 KiB .*inputs_bytes\)")
+        self.assertIn("give --frames-per-job 1 or less", told)
+        told = self.video(*words, self.small("4k"), status=4)
+        self.assertRegex(told, r"may be 4\.0 KiB .*inputs_bytes\): make them smaller")
+
+    def small(self, limit: str) -> str:
+        """The option for a dispatcher that takes no larger inputs."""
+        port = self.folder / f"{limit}.port"
+        proc = self.fleet._start(
+            f"small-{limit}",
+            "blockfleet-dispatcher",
+            f"--dispatcher.inputs_bytes={limit}",
+            f"--dispatcher.port_file={port}",
+            f"--dispatcher.view={self.folder / limit}.sqlite",
+        )
+        self.addCleanup(proc.stop)
+        wait_until(port.exists, HANG_S, "the other dispatcher")
+        return f"--dispatcher.url=http://{port.read_text().strip()}"
 
     def test_what_is_no_video(self) -> None:
         self.clip, clip = self.folder / "fleet" / "fleet.ini", self.clip

@@ -134,13 +134,14 @@ static void test_rates(void **state)
 
 static void test_ids_of_frames(void **state)
 {
-    struct bf_video_job video = {.batch = "clip.1-x"};
+    struct bf_video_job video = {.batch = "clip.1-x", .per_job = 4};
     char id[BF_MAX_ID + 1];
 
     (void)state;
     bf_video_job_id(&video, 42, id);
     assert_string_equal(id, "clip.1-x.000042");
     assert_int_equal(bf_video_job_frame(&video, id), 42);
+    assert_int_equal(bf_video_job_first(&video, 42), 40);
     for (const char *const *other =
              (const char *const[]){"clip.1-x", "clip.1-x.00042",
                                    "clip.1.000042", "clip.1-x.00004z",
