@@ -25,7 +25,10 @@ struct bf_trusted *bf_keyring_by_id(const struct bf_keyring *ring,
 int bf_keys_path(char *out, size_t size, const char *dir, const char *name,
                  struct bf_err *err);
 
-/* The whole trusted file; "" if it is missing and may_miss. */
+/*
+ * The whole trusted file; "" if it is missing and may_miss. REJECT "no_keys",
+ * "keys_mode", "keys_owner" or "keys_dir".
+ */
 int bf_trusted_read(const char *dir, bool may_miss, struct bf_buf *ret,
                     struct bf_err *err);
 

@@ -184,7 +184,8 @@ const struct bf_option bf_options[] = {
                  "$XDG_RUNTIME_DIR/blockfleet, else /tmp/blockfleet-<uid>",
      .form = &text_form,
      .help = "Directory of the locks that give each process of this machine "
-             "its slot."},
+             "its slot, and of long answers; made when it is missing, refused "
+             "when it is another user's."},
 
     {STRING(kafka.brokers), .name = "kafka.brokers", .programs = ALL,
      .value = "127.0.0.1:9092", .form = &text_form,
@@ -212,7 +213,8 @@ const struct bf_option bf_options[] = {
     {STRING(keys.dir), .name = "keys.dir", .programs = ALL, .value = "keys",
      .form = &text_form,
      .help = "Directory with the file of trusted keys, read again when it "
-             "changes, and this program's private keys, read at start."},
+             "changes, and this program's private keys, read at start. Not "
+             "everybody may write there."},
 
     {ENUM(log.level, enum bf_log_level, level_words), .name = "log.level",
      .programs = ALL, .value = "info", .help = "How much to log on stderr."},
@@ -363,8 +365,8 @@ const struct bf_option bf_options[] = {
     {STRING(dispatcher.tls_cert), .name = "dispatcher.tls_cert", .programs = D,
      .value = "",
      .help = "PEM file with the certificate and those above it; with it, the "
-             "HTTP API speaks TLS 1.2 or 1.3 only. Read at start. Empty is "
-             "HTTP."},
+             "HTTP API speaks TLS 1.2 or 1.3 only. A renewed one is taken "
+             "within seconds, for new connections. Empty is HTTP."},
     {STRING(dispatcher.tls_key), .name = "dispatcher.tls_key", .programs = D,
      .value = "",
      .help = "PEM file with the certificate's private key; only its owner may "

@@ -2,55 +2,24 @@
 
 #include <pthread.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "config/keys_private.h"
+#include "config/print.h"
 #include "schemas/err.h"
 
 #define LOOK_EVERY_MS 1000
 #define PATH_SIZE 4096
-
-/* What tells one content of the file from another. */
-struct identity {
-    dev_t dev;
-    ino_t ino;
-    off_t size;
-    struct timespec mtime;
-    bool missing;
-};
 
 struct bf_trust {
     char *dir;
     char path[PATH_SIZE];
     pthread_mutex_t lock; /* of ring alone; the rest is the looking thread's */
     struct bf_keyring *ring;
-    struct identity judged; /* the content that was read, or refused */
-    struct identity seen;   /* at the last look */
+    struct bf_print judged; /* the content that was read, or refused */
+    struct bf_print seen;   /* at the last look */
     bool unread;            /* the ring is not what judged says */
     int64_t next_ms;
 };
-
-static void identify(const char *path, struct identity *ret)
-{
-    struct stat st;
-
-    memset(ret, 0, sizeof(*ret));
-    if (stat(path, &st)) {
-        ret->missing = true;
-        return;
-    }
-    ret->dev = st.st_dev;
-    ret->ino = st.st_ino;
-    ret->size = st.st_size;
-    ret->mtime = st.st_mtim;
-}
-
-static bool is_same(const struct identity *a, const struct identity *b)
-{
-    return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
-           a->mtime.tv_sec == b->mtime.tv_sec &&
-           a->mtime.tv_nsec == b->mtime.tv_nsec && a->missing == b->missing;
-}
 
 static struct bf_keyring *read_ring(const char *dir, struct bf_err *err)
 {
@@ -80,7 +49,7 @@ struct bf_trust *bf_trust_new(const char *dir, struct bf_err *err)
     } else if (bf_keys_path(trust->path, sizeof(trust->path), dir, "trusted",
                             err) == 0) {
         /* before it is read: a change in between is seen again, later */
-        identify(trust->path, &trust->judged);
+        trust->judged = bf_print_of(trust->path);
         trust->seen = trust->judged;
         trust->ring = read_ring(dir, err);
     }
@@ -114,22 +83,22 @@ static void publish(struct bf_trust *trust, struct bf_keyring *ring)
 enum bf_trust_news bf_trust_look(struct bf_trust *trust, int64_t now_ms,
                                  struct bf_err *err)
 {
-    struct identity now, after;
+    struct bf_print now, after;
     struct bf_keyring *ring;
     bool quiet, told;
 
     if (now_ms < trust->next_ms)
         return BF_TRUST_SAME;
     trust->next_ms = now_ms + LOOK_EVERY_MS;
-    identify(trust->path, &now);
-    quiet = is_same(&now, &trust->seen);
+    now = bf_print_of(trust->path);
+    quiet = bf_print_same(&now, &trust->seen);
     trust->seen = now;
-    told = is_same(&now, &trust->judged);
+    told = bf_print_same(&now, &trust->judged);
     if (!quiet || (told && !trust->unread))
         return BF_TRUST_SAME;
     ring = read_ring(trust->dir, err);
-    identify(trust->path, &after);
-    if (!is_same(&now, &after)) {
+    after = bf_print_of(trust->path);
+    if (!bf_print_same(&now, &after)) {
         bf_keyring_free(ring);
         return BF_TRUST_SAME;
     }

@@ -8,6 +8,7 @@
 #include "config/keys.h"
 #include "config/log.h"
 #include "config/notify.h"
+#include "config/run_dir.h"
 #include "config/settings.h"
 #include "config/trust.h"
 #include "dispatcher/api.h"
@@ -393,6 +394,18 @@ static bool is_broken(struct bf_dispatcher *d, struct bf_err *err)
     return state.broken;
 }
 
+static void renew_tls(struct bf_dispatcher *d)
+{
+    struct bf_err err = {0};
+    int news = bf_http_renew(d->http, &err);
+
+    if (news < 0)
+        bf_log_err(BF_LOG_WARN, "tls_not_renewed", &err);
+    else if (news > 0)
+        bf_log_info("tls_renewed",
+                    bf_kv_str("cert", d->settings->dispatcher.tls_cert));
+}
+
 int bf_dispatcher_run(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
 {
     bool broken = false;
@@ -405,6 +418,7 @@ int bf_dispatcher_run(struct bf_dispatcher *d, int stop_fd, struct bf_err *err)
     while (!d->stopping && !broken) {
         turn(d, 1000);
         tell_alive(d);
+        renew_tls(d);
         broken = is_broken(d, err);
     }
     if (finish(d, broken ? NULL : err) || broken)
@@ -426,7 +440,8 @@ struct bf_dispatcher *bf_dispatcher_new(const struct bf_settings *settings,
     d->settings = settings;
     d->wake_fd = -1;
     d->tick_ms = -1;
-    if (bf_topics_init(&d->topics, settings->topics.prefix, err))
+    if (bf_topics_init(&d->topics, settings->topics.prefix, err) ||
+        bf_run_dir_make(settings->run_dir, err))
         return NULL;
     d->keys = bf_keyring_load(settings->keys.dir, err);
     d->trust = d->keys ? bf_trust_new(settings->keys.dir, err) : NULL;

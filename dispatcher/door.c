@@ -2,68 +2,34 @@
 
 #include <errno.h>
 #include <strings.h>
-#include <sys/stat.h>
 
 #include "config/clock.h"
+#include "config/print.h"
 
 #define REFRESH_MS 1000
-
-/* What tells one file from the one that takes its place. */
-struct print {
-    bool there;
-    dev_t device;
-    ino_t inode;
-    off_t size;
-    struct timespec changed;
-    mode_t mode;
-};
 
 struct bf_door {
     char *path;
     bool anonymous;
     struct bf_apikeys *keys;
-    struct print print;
+    struct bf_print print;
     bool unread;          /* the keys are not what that file says */
     int64_t next_look_ms; /* bf_mono_ms() */
 };
 
 /* ---- the file -------------------------------------------------------------*/
 
-static struct print look(const char *path)
-{
-    struct print print = {0};
-    struct stat st;
-
-    if (stat(path, &st))
-        return print;
-    print.there = true;
-    print.device = st.st_dev;
-    print.inode = st.st_ino;
-    print.size = st.st_size;
-    print.changed = st.st_ctim;
-    print.mode = st.st_mode;
-    return print;
-}
-
-static bool same(const struct print *a, const struct print *b)
-{
-    return a->there == b->there && a->device == b->device &&
-           a->inode == b->inode && a->size == b->size && a->mode == b->mode &&
-           a->changed.tv_sec == b->changed.tv_sec &&
-           a->changed.tv_nsec == b->changed.tv_nsec;
-}
-
 int bf_door_refresh(struct bf_door *door, struct bf_err *err)
 {
     struct bf_apikeys *keys;
-    struct print print;
+    struct bf_print print;
     bool told;
 
     if (bf_mono_ms() < door->next_look_ms)
         return 0;
     door->next_look_ms = bf_mono_ms() + REFRESH_MS;
-    print = look(door->path);
-    told = same(&print, &door->print);
+    print = bf_print_of(door->path);
+    told = bf_print_same(&print, &door->print);
     if (told && !door->unread)
         return 0;
     /* Looked at before it is read: what changes meanwhile is seen next time. */
@@ -91,7 +57,7 @@ struct bf_door *bf_door_new(const struct bf_door_conf *conf, struct bf_err *err)
         return NULL;
     }
     door->anonymous = conf->anonymous;
-    door->print = look(door->path);
+    door->print = bf_print_of(door->path);
     door->keys = bf_apikeys_load(door->path, true, err);
     if (!door->keys)
         return NULL;

@@ -2,14 +2,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/epoll.h>
 
 #include <microhttpd.h>
 
 #include "config/clock.h"
-#include "config/secret.h"
 #include "dispatcher/guard.h"
 #include "dispatcher/listen.h"
 #include "dispatcher/problem.h"
+#include "dispatcher/tls.h"
 
 #define REQUEST_MAGIC 0x4e90573aU
 
@@ -21,11 +22,25 @@
 
 #define STREAM_BYTES (64U << 10) /* of a streamed body, at a time */
 
+/*
+ * libmicrohttpd knows one certificate from start to end: another one means
+ * another daemon on the same socket. The one before it takes no connections
+ * any more and goes with its last.
+ */
+struct daemon {
+    struct MHD_Daemon *mhd;
+    struct bf_tls *tls; /* NULL: without TLS */
+    int epoll_fd;       /* libmicrohttpd's */
+    struct daemon *before;
+};
+
 struct bf_http {
-    struct MHD_Daemon *daemon;
+    struct bf_http_conf conf;
+    struct daemon *daemon; /* the one that takes connections */
+    struct bf_tls_files *tls_files;
     struct bf_http_ops ops;
     void *arg;
-    int epoll_fd; /* libmicrohttpd's */
+    int epoll_fd; /* of all daemons' */
     size_t max_body_bytes;
     int64_t header_timeout_ms;
     int64_t bytes_per_s; /* the least; 0: as slow as they like */
@@ -33,8 +48,6 @@ struct bf_http {
     size_t active;
     size_t held_bytes; /* of answers */
     struct bf_listener listener;
-    struct bf_secret *tls_key; /* NULL: without TLS */
-    struct bf_buf tls_cert;
     struct bf_request *first; /* all that are not gone */
     bool due;                 /* a request was resumed since the last run */
     char said[160];           /* what libmicrohttpd complained of first */
@@ -540,42 +553,8 @@ static void on_completed(void *cls, struct MHD_Connection *connection,
 
 /* ---- the daemon -----------------------------------------------------------*/
 
-#define TLS_ORIGIN "tls"
 /* GnuTLS' own defaults would still take TLS 1.0. */
 #define TLS_PRIORITIES "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
-
-static int read_cert(const char *path, struct bf_buf *ret, struct bf_err *err)
-{
-    bf_autoclose int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t n = 1;
-
-    while (fd >= 0 && n > 0) {
-        if (bf_buf_reserve(ret, 4096, err))
-            return bf_err_prefix(err, "dispatcher.tls_cert");
-        n = read(fd, ret->data + ret->len, 4096);
-        ret->len += n > 0 ? (size_t)n : 0;
-    }
-    if (fd < 0 || n < 0)
-        return bf_err_set(err, BF_ERR_FATAL, "tls",
-                          "dispatcher.tls_cert: cannot read %.120s (errno %d)",
-                          path, errno);
-    return bf_buf_adds(ret, "", err);
-}
-
-static int read_tls(struct bf_http *http, const struct bf_http_conf *conf,
-                    struct bf_err *err)
-{
-    if (!conf->tls_cert)
-        return 0;
-    if (MHD_is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
-        return bf_err_set(err, BF_ERR_FATAL, "tls",
-                          "dispatcher.tls_cert: this libmicrohttpd was built "
-                          "without TLS");
-    http->tls_key = bf_secret_from_file(conf->tls_key, TLS_ORIGIN, err);
-    if (!http->tls_key)
-        return bf_err_prefix(err, "dispatcher.tls_key");
-    return read_cert(conf->tls_cert, &http->tls_cert, err);
-}
 
 __attribute__((format(printf, 2, 0))) static void
 on_complaint(void *cls, const char *format, va_list ap)
@@ -602,10 +581,12 @@ static void add_item(struct items *items, enum MHD_OPTION option,
         (struct MHD_OptionItem){option, value, (void *)(uintptr_t)ptr};
 }
 
-static void make_items(struct bf_http *http, const struct bf_http_conf *conf,
-                       struct items *items)
+static void make_items(struct bf_http *http, const struct bf_tls *tls,
+                       int listen_fd, struct items *items)
 {
-    add_item(items, MHD_OPTION_LISTEN_SOCKET, http->listener.fd, NULL);
+    const struct bf_http_conf *conf = &http->conf;
+
+    add_item(items, MHD_OPTION_LISTEN_SOCKET, listen_fd, NULL);
     add_item(items, MHD_OPTION_NOTIFY_COMPLETED, (intptr_t)on_completed, http);
     add_item(items, MHD_OPTION_CONNECTION_LIMIT, conf->max_connections, NULL);
     add_item(items, MHD_OPTION_CONNECTION_TIMEOUT, conf->timeout_s, NULL);
@@ -616,40 +597,154 @@ static void make_items(struct bf_http *http, const struct bf_http_conf *conf,
              http);
     add_item(items, MHD_OPTION_CONNECTION_MEMORY_LIMIT, BF_HTTP_HEAD_BYTES,
              NULL);
-    if (http->tls_key) {
-        add_item(items, MHD_OPTION_HTTPS_MEM_KEY, 0,
-                 bf_secret_reveal(http->tls_key, TLS_ORIGIN).ptr);
-        add_item(items, MHD_OPTION_HTTPS_MEM_CERT, 0, http->tls_cert.data);
+    if (tls) {
+        add_item(items, MHD_OPTION_HTTPS_MEM_KEY, 0, bf_tls_key(tls));
+        add_item(items, MHD_OPTION_HTTPS_MEM_CERT, 0, bf_tls_cert(tls));
         add_item(items, MHD_OPTION_HTTPS_PRIORITIES, 0, TLS_PRIORITIES);
     }
     add_item(items, MHD_OPTION_END, 0, NULL);
 }
 
-static int start_daemon(struct bf_http *http, const struct bf_http_conf *conf,
-                        struct bf_err *err)
+static struct bf_tls *read_tls(const struct bf_http_conf *conf,
+                               struct bf_err *err)
+{
+    if (MHD_is_feature_supported(MHD_FEATURE_TLS) == MHD_YES)
+        return bf_tls_read(conf->tls_cert, conf->tls_key, err);
+    bf_err_set(err, BF_ERR_FATAL, "tls",
+               "dispatcher.tls_cert: this libmicrohttpd was built without TLS");
+    return NULL;
+}
+
+/* Stops it, if it runs. */
+static void daemon_free(struct daemon *daemon)
+{
+    if (!daemon)
+        return;
+    if (daemon->mhd)
+        MHD_stop_daemon(daemon->mhd); /* closes its epoll_fd */
+    bf_tls_free(daemon->tls);
+    free(daemon);
+}
+BF_DEFINE_CLEANUP(daemon_freep, struct daemon *, daemon_free)
+
+/* Its own descriptor of the socket is the daemon's once it runs. */
+static int run_mhd(struct bf_http *http, struct daemon *daemon,
+                   struct bf_err *err)
 {
     unsigned flags =
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    const union MHD_DaemonInfo *info;
+    bf_autoclose int fd = fcntl(http->listener.fd, F_DUPFD_CLOEXEC, 0);
+    const union MHD_DaemonInfo *info = NULL;
     struct items items = {.count = 0};
 
-    make_items(http, conf, &items);
-    http->daemon = MHD_start_daemon(
-        flags | (http->tls_key ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access,
-        http, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, http, MHD_OPTION_ARRAY,
-        items.list, MHD_OPTION_END);
-    info = http->daemon
-               ? MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_EPOLL_FD)
-               : NULL;
+    http->said[0] = '\0';
+    make_items(http, daemon->tls, fd, &items);
+    if (fd >= 0)
+        daemon->mhd = MHD_start_daemon(
+            flags | (daemon->tls ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access,
+            http, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, http,
+            MHD_OPTION_ARRAY, items.list, MHD_OPTION_END);
+    if (daemon->mhd) {
+        bf_take_fd(fd);
+        info = MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD);
+    }
     if (!info)
         return bf_err_set(err, BF_ERR_FATAL, "http",
                           "libmicrohttpd does not start: %s%s", http->said,
-                          http->tls_key ? " Are dispatcher.tls_cert and "
-                                          "dispatcher.tls_key a certificate "
-                                          "and its key in PEM?"
-                                        : "");
-    http->epoll_fd = info->epoll_fd;
+                          daemon->tls ? " Are dispatcher.tls_cert and "
+                                        "dispatcher.tls_key a certificate "
+                                        "and its key in PEM?"
+                                      : "");
+    daemon->epoll_fd = info->epoll_fd;
     return 0;
+}
+
+/* It is the one that takes connections, if there is no error. */
+static int start_daemon(struct bf_http *http, struct bf_err *err)
+{
+    bf_cleanup(daemon_freep) struct daemon *daemon = calloc(1, sizeof(*daemon));
+    struct epoll_event event = {.events = EPOLLIN};
+
+    if (!daemon)
+        return bf_err_oom(err);
+    if (http->conf.tls_cert) {
+        daemon->tls = read_tls(&http->conf, err);
+        if (!daemon->tls)
+            return -1;
+    }
+    if (run_mhd(http, daemon, err))
+        return -1;
+    if (epoll_ctl(http->epoll_fd, EPOLL_CTL_ADD, daemon->epoll_fd, &event))
+        return bf_err_set(err, BF_ERR_FATAL, "http", "epoll: errno %d", errno);
+    daemon->before = http->daemon;
+    http->daemon = bf_take(daemon);
+    return 0;
+}
+
+static void quiesce(struct daemon *daemon)
+{
+    MHD_socket fd = MHD_quiesce_daemon(daemon->mhd);
+
+    if (fd != MHD_INVALID_SOCKET)
+        close(fd);
+}
+
+static bool is_idle(const struct daemon *daemon)
+{
+    const union MHD_DaemonInfo *info =
+        MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_CURRENT_CONNECTIONS);
+
+    return info && info->num_connections == 0;
+}
+
+/* Those before the one that takes connections, once they have none. */
+static void end_idle_daemons(struct bf_http *http)
+{
+    struct daemon **at;
+
+    bf_assert(http->daemon);
+    at = &http->daemon->before;
+    while (*at) {
+        struct daemon *daemon = *at;
+
+        if (is_idle(daemon)) {
+            *at = daemon->before;
+            daemon_free(daemon);
+        } else {
+            at = &daemon->before;
+        }
+    }
+}
+
+int bf_http_renew(struct bf_http *http, struct bf_err *err)
+{
+    if (!http->tls_files ||
+        !bf_tls_files_changed(http->tls_files, bf_mono_ms()))
+        return 0;
+    if (start_daemon(http, err))
+        return -1;
+    quiesce(http->daemon->before);
+    return 1;
+}
+
+/* ---- life -----------------------------------------------------------------*/
+
+static int open_tls_files(struct bf_http *http, struct bf_err *err)
+{
+    const struct bf_http_conf *conf = &http->conf;
+
+    if (!conf->tls_cert)
+        return 0;
+    http->tls_files = bf_tls_files_new(conf->tls_cert, conf->tls_key, err);
+    return http->tls_files ? 0 : -1;
+}
+
+static int open_epoll(struct bf_http *http, struct bf_err *err)
+{
+    http->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    return http->epoll_fd >= 0 ? 0
+                               : bf_err_set(err, BF_ERR_FATAL, "http",
+                                            "epoll: errno %d", errno);
 }
 
 struct bf_http *bf_http_new(const struct bf_http_conf *conf, struct bf_err *err)
@@ -660,19 +755,18 @@ struct bf_http *bf_http_new(const struct bf_http_conf *conf, struct bf_err *err)
         bf_err_oom(err);
         return NULL;
     }
+    http->conf = *conf;
+    http->conf.listen = NULL;
     http->ops = *conf->ops;
     http->arg = conf->arg;
     http->max_body_bytes = conf->max_body_bytes;
     http->header_timeout_ms = conf->header_timeout_ms;
     http->bytes_per_s = (int64_t)conf->least_bytes_per_s;
-    http->tls_cert = (struct bf_buf)BF_BUF_INIT(1U << 20);
-    if (read_tls(http, conf, err) ||
-        bf_listen(conf->listen, &http->listener, err))
+    http->epoll_fd = http->listener.fd = -1;
+    if (open_tls_files(http, err) || open_epoll(http, err) ||
+        bf_listen(conf->listen, &http->listener, err) ||
+        start_daemon(http, err))
         return NULL;
-    if (start_daemon(http, conf, err)) {
-        close(http->listener.fd);
-        return NULL;
-    }
     return bf_take(http);
 }
 
@@ -683,11 +777,16 @@ void bf_http_free(struct bf_http *http)
     /* libmicrohttpd aborts when it is stopped with suspended connections. */
     for (struct bf_request *req = http->first; req; req = req->next)
         bf_request_resume(req);
-    if (http->daemon)
-        MHD_stop_daemon(http->daemon);
+    while (http->daemon) {
+        struct daemon *before = http->daemon->before;
+
+        daemon_free(http->daemon);
+        http->daemon = before;
+    }
     bf_assert(!http->first);
-    bf_secret_free(http->tls_key);
-    bf_buf_release(&http->tls_cert);
+    bf_tls_files_free(http->tls_files);
+    bf_closep_(&http->listener.fd);
+    bf_closep_(&http->epoll_fd);
     free(http);
 }
 
@@ -708,29 +807,34 @@ int bf_http_fd(const struct bf_http *http)
 
 int bf_http_timeout_ms(struct bf_http *http)
 {
-    MHD_UNSIGNED_LONG_LONG timeout;
+    MHD_UNSIGNED_LONG_LONG timeout, least = UINT64_MAX;
 
     /* libmicrohttpd 0.9.75 does not count what it was told to resume. */
     if (http->due)
         return 0;
-    if (MHD_get_timeout(http->daemon, &timeout) != MHD_YES)
+    for (struct daemon *at = http->daemon; at; at = at->before) {
+        if (MHD_get_timeout(at->mhd, &timeout) == MHD_YES && timeout < least)
+            least = timeout;
+    }
+    if (least == UINT64_MAX)
         return -1;
-    return timeout > 60000 ? 60000 : (int)timeout;
+    return least > 60000 ? 60000 : (int)least;
 }
 
 void bf_http_run(struct bf_http *http)
 {
     bf_guard_tick(&http->guard, bf_mono_ms());
     http->due = false; /* what is resumed meanwhile is for the next run */
-    MHD_run(http->daemon);
+    for (struct daemon *at = http->daemon; at; at = at->before)
+        MHD_run(at->mhd);
+    end_idle_daemons(http);
 }
 
 void bf_http_quiesce(struct bf_http *http)
 {
-    MHD_socket fd = MHD_quiesce_daemon(http->daemon);
-
-    if (fd != MHD_INVALID_SOCKET)
-        close(fd);
+    quiesce(http->daemon);
+    bf_closep_(&http->listener.fd);
+    http->listener.fd = -1;
 }
 
 size_t bf_http_connections(const struct bf_http *http)

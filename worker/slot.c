@@ -4,8 +4,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <sys/file.h>
-#include <sys/stat.h>
 
+#include "config/run_dir.h"
 #include "schemas/buf.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
@@ -38,9 +38,8 @@ int bf_slot_take(const char *dir, const char *group, const char *instance,
 {
     struct bf_slot slot = {.fd = -1};
 
-    if (mkdir(dir, 0700) && errno != EEXIST)
-        return bf_err_set(err, BF_ERR_FATAL, "run_dir", "%s: %s", dir,
-                          strerrorname_np(errno));
+    if (bf_run_dir_make(dir, err))
+        return -1;
     for (slot.number = 0; slot.number < slots; slot.number++) {
         int taken;
 

@@ -14,7 +14,7 @@ import subprocess
 import time
 import unittest
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -292,6 +292,60 @@ class DoorTest(Front):
         wary = self.cli(*ask)
         self.assertEqual(wary.returncode, 3, wary.stderr)
         self.assertIn("certificate", wary.stderr)
+
+    def test_a_renewed_certificate_is_taken_by_a_running_dispatcher(self) -> None:
+        folder = self.folder / "renewed"
+        folder.mkdir()
+        cert, key = make_certificate(folder)
+        first = cert.read_text()
+        dispatcher = self.new_dispatcher(
+            "renew", dispatcher__tls_cert=str(cert), dispatcher__tls_key=str(key)
+        ).start(ready=False)
+        assert dispatcher.proc is not None
+        host, port = dispatcher.address.rsplit(":", 1)
+        trusting = ssl.create_default_context(cadata=first)
+        kept = http.client.HTTPSConnection(
+            host, int(port), timeout=60, context=trusting
+        )
+
+        def ask_kept() -> int:
+            kept.request("GET", "/healthz")
+            answer = kept.getresponse()
+            answer.read()
+            return answer.status
+
+        def served() -> str:
+            return ssl.get_server_certificate((host, int(port)), timeout=20)
+
+        def told(event: str, times: int) -> Callable[[], bool]:
+            return lambda: times == sum(
+                line.get("event") == event for line in dispatcher.proc.log_json()
+            )
+
+        self.assertEqual(ask_kept(), 200)
+        self.assertEqual(served(), first)
+        for times in (1, 2):
+            make_certificate(folder)
+            wait_until(told("tls_renewed", times), 20, "the new certificate")
+            self.assertEqual(served(), cert.read_text())
+            self.assertNotEqual(served(), first)
+            self.assertEqual(ask_kept(), 200)
+        second = cert.read_text()
+        cert.write_text(first)  # no more the key's
+        wait_until(told("tls_not_renewed", 1), 20, "the complaint")
+        self.assertEqual(served(), second)
+        self.assertEqual(ask_kept(), 200)
+        kept.close()
+        make_certificate(folder)
+        wait_until(told("tls_renewed", 3), 20, "the next certificate")
+        self.assertEqual(served(), cert.read_text())
+        # Of those before, nothing is left but what they are counted by.
+        fds = Path(f"/proc/{dispatcher.proc.pid}/fd")
+        before = len(list(fds.iterdir()))
+        make_certificate(folder)
+        wait_until(told("tls_renewed", 4), 20, "one more")
+        wait_until(lambda: len(list(fds.iterdir())) <= before, 10, "no more fds")
+        self.assertEqual(dispatcher.proc.stop(), 0)
 
     def test_tls_that_cannot_be_is_told_at_start(self) -> None:
         cert, key = make_certificate(self.folder)

@@ -196,8 +196,9 @@ class UploadTest(UploadCase):
         self.assertIn("dispatcher.inflight_bytes", told[1]["detail"])
 
     def test_answers_that_cannot_be_kept_are_not_lost(self) -> None:
-        nowhere = str(self.folder / "nowhere")
-        dispatcher = self.new_dispatcher("full", run_dir=nowhere).start()
+        nowhere = self.folder / "nowhere"
+        dispatcher = self.new_dispatcher("full", run_dir=str(nowhere)).start()
+        nowhere.rmdir()
         before = end_of(self.cluster.bootstrap, "bf.jobs", SHARDS)
         told = list(upload(dispatcher, (job("full") + b"\n") * 20_000))
         self.assertEqual([line["line"] for line in told], list(range(len(told))))

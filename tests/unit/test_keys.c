@@ -326,6 +326,50 @@ static void test_bad_private_files(void **state)
     assert_string_equal(err.code, "untrusted_signer");
 }
 
+static void assert_refused(const char *code)
+{
+    struct bf_err err = {0};
+
+    assert_null(bf_keyring_load(dir, &err));
+    assert_string_equal(err.code, code);
+}
+
+static void assert_read(void)
+{
+    struct bf_err err = {0};
+    bf_autokeyring struct bf_keyring *ring = bf_keyring_load(dir, &err);
+
+    if (!ring)
+        fail_msg("%s", err.msg);
+}
+
+static void test_what_others_may_write_is_not_read(void **state)
+{
+    char alone[64];
+
+    (void)state;
+    snprintf(alone, sizeof(alone), "%s/trusted", dir);
+    write_file("trusted", "# empty\n", 0646);
+    assert_refused("keys_mode");
+    assert_int_equal(chmod(alone, 0664), 0); /* a group may share it */
+    assert_read();
+    assert_int_equal(chmod(dir, 0757), 0);
+    assert_refused("keys_mode");
+    assert_int_equal(chmod(dir, 01777), 0); /* as Kubernetes mounts secrets */
+    assert_read();
+    if (geteuid() == 0) {
+        /* Anybody could have made it there. */
+        assert_int_equal(chown(alone, 12345, 12345), 0);
+        assert_refused("keys_owner");
+        assert_int_equal(chown(dir, 12345, 12345), 0);
+        assert_read();
+        assert_int_equal(chown(alone, 0, 0), 0);
+        assert_read();
+        assert_int_equal(chown(dir, 0, 0), 0);
+    }
+    assert_int_equal(chmod(dir, 0700), 0);
+}
+
 static void test_missing(void **state)
 {
     struct bf_err err;
@@ -372,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_generate_sign_revoke),
         cmocka_unit_test(test_which_key_signs),
         cmocka_unit_test(test_bad_private_files),
+        cmocka_unit_test(test_what_others_may_write_is_not_read),
         cmocka_unit_test(test_missing),
         cmocka_unit_test(test_trust),
     };
