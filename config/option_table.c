@@ -277,6 +277,11 @@ const struct bf_option bf_options[] = {
      .value = "",
      .help = "File to which the backend appends a line per run it starts, for "
              "tests; empty is none."},
+    {STRING(worker.metrics_dir), .name = "worker.metrics_dir", .programs = W,
+     .value = "",
+     .help = "Directory in which each process writes its figures every ten "
+             "seconds, as <transactional id>.prom for node_exporter's textfile "
+             "collector: worker/METRICS.md. Empty is none."},
 
     {DURATION(noop.delay_ms, 0, 3600000), .name = "noop.delay", .programs = W,
      .value = "0ms",

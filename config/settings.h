@@ -104,6 +104,7 @@ struct bf_settings {
         int64_t slots; /* processes that may share one instance name */
         int64_t default_timeout_ms; /* of a run whose job names none */
         char *log_runs;             /* path, or "" */
+        char *metrics_dir;          /* or "" */
     } worker;
 
     struct {

@@ -18,6 +18,7 @@
 #include "worker/answer.h"
 #include "worker/committer.h"
 #include "worker/consumer.h"
+#include "worker/metrics.h"
 #include "worker/runner_pool.h"
 #include "worker/runs.h"
 #include "worker/shards.h"
@@ -286,13 +287,19 @@ static size_t concurrency(const struct bf_settings *s)
     return (size_t)(of_use < max ? of_use : max);
 }
 
-static int create_runs(struct bf_worker *w, struct bf_err *err)
+static const char *backend_name(const struct bf_settings *s)
 {
-    const struct bf_settings *s = w->settings;
     static const char *const names[] = {[BF_BACKEND_NOOP] = "noop",
                                         [BF_BACKEND_HTTP] = "http",
                                         [BF_BACKEND_LOCAL] = "local"};
-    const char *name = names[s->worker.backend];
+
+    return names[s->worker.backend];
+}
+
+static int create_runs(struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+    const char *name = backend_name(s);
     struct bf_runs_config config = {
         .ending = {.names = {.topics = &w->topics,
                              .fleet = s->fleet,
@@ -552,26 +559,39 @@ static int pull(struct bf_worker *w, struct bf_err *err)
     return bf_runs_has_room(w->runs) ? 1 : 0;
 }
 
+static void write_metrics(struct bf_worker *w,
+                          struct bf_worker_figures *figures)
+{
+    const char *dir = w->settings->worker.metrics_dir;
+    struct bf_err err = {0};
+
+    figures->backend = backend_name(w->settings);
+    figures->memory_limit_bytes = w->settings->worker.memory_bytes / 2;
+    figures->trusted_keys = bf_trust_count(w->trust);
+    if (dir[0] && bf_worker_metrics_write(figures, dir, &err))
+        bf_log_err(BF_LOG_WARN, "no_metrics", &err);
+}
+
 static void report(struct bf_worker *w)
 {
-    struct bf_runs_count count;
-    size_t open, stopped;
+    struct bf_worker_figures now = {.txn_id = w->slot.txn_id};
 
     if (bf_mono_ms() < w->report_ms)
         return;
     w->report_ms = bf_mono_ms() + REPORT_EVERY_MS;
     bf_slot_beat(&w->slot);
     bf_shift_well(w->shift);
-    bf_runs_count(w->runs, &count);
-    bf_shards_count(w->shards, &open, &stopped);
+    bf_runs_count(w->runs, &now.runs);
+    bf_shards_count(w->shards, &now.shards_open, &now.shards_stopped);
     bf_log_info(
-        "status", bf_kv_int("shards", (int64_t)open),
-        bf_kv_int("stopped", (int64_t)stopped),
-        bf_kv_int("running", (int64_t)count.running),
-        bf_kv_int("tasks", (int64_t)count.tasks),
-        bf_kv_int("bytes", (int64_t)count.bytes),
-        bf_kv_int("succeeded", (int64_t)count.ended[BF_OUTCOME_SUCCEEDED]),
-        bf_kv_int("late", (int64_t)count.late));
+        "status", bf_kv_int("shards", (int64_t)now.shards_open),
+        bf_kv_int("stopped", (int64_t)now.shards_stopped),
+        bf_kv_int("running", (int64_t)now.runs.running),
+        bf_kv_int("tasks", (int64_t)now.runs.tasks),
+        bf_kv_int("bytes", (int64_t)now.runs.bytes),
+        bf_kv_int("succeeded", (int64_t)now.runs.ended[BF_OUTCOME_SUCCEEDED]),
+        bf_kv_int("late", (int64_t)now.runs.late));
+    write_metrics(w, &now);
 }
 
 /* One look at everything; 1: there is more, look again at once. */
@@ -611,6 +631,9 @@ int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,
         wait = more ? 0 : bf_runs_wait(worker->runs, wait);
         epoll_wait(worker->epoll_fd, events, (int)bf_countof(events), wait);
     }
+    if (worker->settings->worker.metrics_dir[0])
+        bf_worker_metrics_remove(worker->slot.txn_id,
+                                 worker->settings->worker.metrics_dir);
     bf_log_info("left_group", bf_kv_str("txn_id", worker->slot.txn_id));
     return 0;
 }

@@ -326,25 +326,25 @@ class DoorTest(Front):
         self.assertEqual(served(), first)
         for times in (1, 2):
             make_certificate(folder)
-            wait_until(told("tls_renewed", times), 20, "the new certificate")
+            wait_until(told("tls_renewed", times), HANG_S, "the new certificate")
             self.assertEqual(served(), cert.read_text())
             self.assertNotEqual(served(), first)
             self.assertEqual(ask_kept(), 200)
         second = cert.read_text()
         cert.write_text(first)  # no more the key's
-        wait_until(told("tls_not_renewed", 1), 20, "the complaint")
+        wait_until(told("tls_not_renewed", 1), HANG_S, "the complaint")
         self.assertEqual(served(), second)
         self.assertEqual(ask_kept(), 200)
         kept.close()
         make_certificate(folder)
-        wait_until(told("tls_renewed", 3), 20, "the next certificate")
+        wait_until(told("tls_renewed", 3), HANG_S, "the next certificate")
         self.assertEqual(served(), cert.read_text())
         # Of those before, nothing is left but what they are counted by.
         fds = Path(f"/proc/{dispatcher.proc.pid}/fd")
         before = len(list(fds.iterdir()))
         make_certificate(folder)
-        wait_until(told("tls_renewed", 4), 20, "one more")
-        wait_until(lambda: len(list(fds.iterdir())) <= before, 10, "no more fds")
+        wait_until(told("tls_renewed", 4), HANG_S, "one more")
+        wait_until(lambda: len(list(fds.iterdir())) <= before, HANG_S, "no more fds")
         self.assertEqual(dispatcher.proc.stop(), 0)
 
     def test_tls_that_cannot_be_is_told_at_start(self) -> None:

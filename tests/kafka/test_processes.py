@@ -12,6 +12,7 @@ from pathlib import Path
 from cases import SharedCase
 from fleet import spread_jobs
 from harness import HANG_S, Proc, wait_until
+from prometheus_client.parser import text_string_to_metric_families
 
 
 class ProcessesTest(SharedCase):
@@ -49,6 +50,42 @@ class ProcessesTest(SharedCase):
         self.up(worker, 2)
         worker.kill9()
         wait_until(lambda: not self.children(worker), HANG_S, "children leave")
+
+    def test_each_process_writes_its_figures(self) -> None:
+        folder = self.folder / "metrics"
+        folder.mkdir()
+        worker = self.fleet.worker("w", worker__processes=2, worker__metrics_dir=folder)
+        self.up(worker, 2)
+        self.fleet.submit(spread_jobs(self.fleet, 100, 10, lambda n: {}))
+        self.ends(100)
+
+        def figures() -> dict[str, dict[str, float]]:
+            """By process and by name with its labels, summed up."""
+            found: dict[str, dict[str, float]] = {}
+            for file in folder.glob("*.prom"):
+                text = file.read_text()
+                for metric in text_string_to_metric_families(text):
+                    for sample in metric.samples:
+                        labels = dict(sample.labels)
+                        mine = found.setdefault(labels.pop("worker"), {})
+                        name = ",".join([sample.name, *labels.values()])
+                        mine[name] = sample.value
+            return found
+
+        def total(name: str) -> float:
+            return sum(mine.get(name, 0) for mine in figures().values())
+
+        # Each is as old as its last ten seconds.
+        ended, shards = "jobs_ended_total,succeeded", "shards,open"
+        for name, want in ((ended, 100), (shards, self.shards), ("jobs", 0)):
+            name = f"blockfleet_worker_{name}"
+            wait_until(lambda n=name, w=want: total(n) == w, HANG_S, name)
+        locks = {file.stem for file in (self.folder / "run").glob("*.lock")}
+        self.assertEqual(set(figures()), locks)
+        for mine in figures().values():
+            self.assertGreater(mine["blockfleet_worker_resident_bytes"], 1 << 20)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(list(folder.iterdir()), [])
 
     def test_a_service_manager_is_told(self) -> None:
         """Of several processes, by the first alone, and when all are up."""
