@@ -385,9 +385,28 @@ static void json_raw(struct bf_json_out *out, const char *bytes, size_t len)
         out->failed = true;
 }
 
+/* Nearly all of them, at once: step by step, names took 5 % of a job's time. */
+static bool json_name_plain(struct bf_json_out *out, const char *name)
+{
+    size_t len = name ? strlen(name) : 0;
+
+    if (len == 0 || out->failed || json_plain_len(name, len) < len ||
+        bf_buf_reserve(out->buf, len + 4, NULL))
+        return false;
+    if (out->comma)
+        out->buf->data[out->buf->len++] = ',';
+    out->comma = true;
+    json_put_quoted(out->buf, (struct bf_slice){name, len});
+    out->buf->data[out->buf->len++] = ':';
+    out->buf->data[out->buf->len] = '\0';
+    return true;
+}
+
 /* The comma and the name before a value. */
 static void json_name(struct bf_json_out *out, const char *name)
 {
+    if (json_name_plain(out, name))
+        return;
     if (out->comma)
         json_raw(out, ",", 1);
     out->comma = true;

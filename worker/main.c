@@ -31,7 +31,9 @@ static int work(void *arg, struct bf_shift *shift)
  * and now and then merge all of them at once, out of the cache by then (17 %
  * of a job's time); give memory back after each transaction, to ask for it
  * page by page in the next one (3 us a job); and ask for each fetch anew. None
- * of this keeps more than what was needed at once before.
+ * of this keeps more than what was needed at once before. (More in a thread's
+ * own cache, tcache_count=1000, takes 13 % longer: last in, first out, a job's
+ * pieces come to lie all over the heap.)
  */
 static void tune_malloc(void)
 {
