@@ -64,7 +64,7 @@ void bf_api_charge(const struct bf_api *api, const char *workspace,
 
 static int no_workspace(struct bf_problem *problem, const char *rule)
 {
-    return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, "workspace",
+    return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "workspace",
                           "workspace: %s", rule);
 }
 

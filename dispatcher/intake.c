@@ -655,7 +655,8 @@ int bf_intake_key(const char *header, struct bf_slice *ret,
     }
     if (text.len == 0 || text.len > BF_MAX_IDEMPOTENCY_KEY ||
         !bf_graphic_ok(text))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, "Idempotency-Key",
+        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST,
+                              "Idempotency-Key",
                               "Idempotency-Key: must be 1-255 visible ASCII "
                               "characters");
     *ret = text;

@@ -448,7 +448,8 @@ static void begin(struct bf_api *api, struct bf_request *req,
     snprintf(order->workspace, sizeof(order->workspace), "%s", path->workspace);
     if (seals && !bf_job_id_ok(path->segments[1])) {
         order_free(order);
-        bad(&problem, "batch", "must be 1-64 characters of A-Z a-z 0-9 . _ -");
+        bf_problem_set(&problem, BF_PROBLEM_BAD_REQUEST, "batch",
+                       "batch: must be 1-64 characters of A-Z a-z 0-9 . _ -");
         bf_request_refuse(req, &problem);
         return;
     }

@@ -439,7 +439,7 @@ static int read_request(struct bf_upload *upload, const struct bf_api *api,
 
     if (first &&
         bf_slice_u64(bf_slice_str(first), MAX_FIRST_LINE, &upload->first_line))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, "first_line",
+        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "first_line",
                               "first_line: must be a number up to %llu",
                               (unsigned long long)MAX_FIRST_LINE);
     if (declared_bytes(req) > api->conf.max_upload_bytes)

@@ -12,7 +12,7 @@
 /* X(ENUM, code, status, title): type is "urn:blockfleet:problem:<code>". */
 #define BF_PROBLEM_TABLE(X)                                                    \
     X(BAD_JSON, "bad_json", 400, "The body is not a job in JSON")              \
-    X(BAD_FIELD, "bad_field", 400, "A field breaks a rule")                    \
+    X(BAD_FIELD, "bad_field", 422, "A field breaks a rule")                    \
     X(BAD_REQUEST, "bad_request", 400, "The request breaks a rule")            \
     X(UNAUTHORIZED, "unauthorized", 401, "Who are you?")                       \
     X(FORBIDDEN, "forbidden", 403, "This is not yours")                        \

@@ -11,7 +11,7 @@
 
 static int bad(struct bf_problem *problem, const char *name, const char *rule)
 {
-    return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, name, "%s: %s", name,
+    return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, name, "%s: %s", name,
                           rule);
 }
 
@@ -35,7 +35,7 @@ static int read_number(const struct bf_request *req, const char *name,
     if (!text)
         return 0;
     if (bf_slice_u64(bf_slice_str(text), most, &value))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, name,
+        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, name,
                               "%s: must be a number up to %llu", name,
                               (unsigned long long)most);
     *ret = (int64_t)value;
@@ -49,7 +49,7 @@ static int read_text(const struct bf_request *req, const char *name, char *out,
     const char *text = bf_request_query(req, name);
 
     if (text && (!text[0] || strlen(text) >= size))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_FIELD, name,
+        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, name,
                               "%s: must be 1-%zu bytes", name, size - 1);
     snprintf(out, size, "%s", text ? text : "");
     return 0;

@@ -227,7 +227,7 @@ class BatchTest(DispatcherCase):
         ]
         for path, members, field in cases:
             answer = self.say(path, "wrong", **members)
-            self.assertEqual(answer.status, 400, (path, members, answer.body))
+            self.assertEqual(answer.status, 422, (path, members, answer.body))
             self.assertEqual(answer.json().get("field"), field)
         answer = self.one.request("POST", "/v1/batches?workspace=wrong", b"[]")
         self.assertEqual(answer.status, 400)

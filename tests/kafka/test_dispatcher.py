@@ -119,7 +119,7 @@ class DispatcherTest(DispatcherCase):
         told = {line["line"]: line for line in answer.lines()}
         self.assertEqual(sorted(told), [n for n in range(300) if n != 11])
         self.assertEqual(told[7]["status"], 400)
-        self.assertEqual((told[9]["status"], told[9]["field"]), (400, "surprise"))
+        self.assertEqual((told[9]["status"], told[9]["field"]), (422, "surprise"))
         records = self.records("many", "bf.jobs.batch")
         placed = {(rec.partition, rec.offset): rec for rec in records}
         self.assertEqual(len(placed), 297)
@@ -151,9 +151,9 @@ class DispatcherTest(DispatcherCase):
         cases = [
             (b"", {}, 400, None),
             (b"[]", {}, 400, None),
-            (job("wrong", id="a/b"), {}, 400, "id"),
-            (job("wrong w"), {}, 400, "workspace"),
-            (job("wrong", b"[]"), {}, 400, "inputs"),
+            (job("wrong", id="a/b"), {}, 422, "id"),
+            (job("wrong w"), {}, 422, "workspace"),
+            (job("wrong", b"[]"), {}, 422, "inputs"),
             (job("wrong", b'{"a":"' + b"x" * (15 << 20) + b'"}'), {}, 413, "inputs"),
             (job("wrong"), {"Content_Type": "text/plain"}, 415, "Content-Type"),
             (job("wrong"), {"Idempotency_Key": ""}, 400, "Idempotency-Key"),

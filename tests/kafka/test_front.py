@@ -122,9 +122,9 @@ class KeysTest(Front):
         answer = self.dispatcher.post(text, **mine)
         self.assertEqual((answer.status, answer.json()["workspace"]), (202, "one"))
         answer = self.dispatcher.post(text, **bearer(self.two))
-        self.assert_problem(answer, 400, "bad_field")
+        self.assert_problem(answer, 422, "bad_field")
         self.assertEqual(self.get("/v1/jobs/k2", self.one).json()["job"], "k2")
-        self.assert_problem(self.get("/v1/jobs/k2", self.two), 400, "bad_field")
+        self.assert_problem(self.get("/v1/jobs/k2", self.two), 400, "bad_request")
         self.assert_problem(self.dispatcher.post(job("two"), **mine), 403, "forbidden")
         for path in self.GETS:
             for workspace, key in (("two", self.one), ("one", self.two)):
@@ -143,10 +143,10 @@ class KeysTest(Front):
         self.assertEqual(self.get(path, self.all).status, 200)
         self.assertIsNone(self.get(path, self.all).json()["workspace"])
         self.assertEqual(self.get(path, self.one).json()["workspace"], "one")
-        self.assert_problem(self.get(path, self.two), 400, "bad_field")
+        self.assert_problem(self.get(path, self.two), 400, "bad_request")
         self.assert_problem(self.get(path, None), 401, "unauthorized")
         answer = self.get(f"{path}&workspace=", self.two)
-        self.assert_problem(answer, 400, "bad_field")
+        self.assert_problem(answer, 400, "bad_request")
 
     def test_metrics_are_for_operators(self) -> None:
         self.assert_problem(self.get("/metrics", None), 401, "unauthorized")
@@ -696,7 +696,7 @@ class DocumentTest(Front):
         told = self.dispatcher.post_lines(lines)
         self.check("post /v1/jobs", 200, told)
         self.assertEqual(
-            [line["status"] for line in told.lines()], [202] * 3 + [400] * 2 + [202]
+            [line["status"] for line in told.lines()], [202] * 3 + [400, 422] + [202]
         )
         self.check("post /v1/jobs", 202, self.dispatcher.post(job("doc", id="j5")))
         self.send("/v1/batches/{batch}/seal b", 200, {"count": 3}, **at)
@@ -759,7 +759,7 @@ class DocumentTest(Front):
             self.ask(path, 400, workspace="a/b")
             self.ask(path, 400, workspace="doc", limit=1001)
         self.ask("/v1/usage", 400, workspace="doc", group_by="mood")
-        self.send("/v1/batches", 400, {"batch": "/"}, workspace="doc")
+        self.send("/v1/batches", 422, {"batch": "/"}, workspace="doc")
         seal = "/v1/batches/{batch}/seal sealed"
         self.send(seal, 200, {"count": 1}, workspace="doc")
         # The replica reads its own seal from Kafka, as every other one does.
@@ -772,6 +772,7 @@ class DocumentTest(Front):
         self.send(seal, 409, {"count": 2}, workspace="doc")
         post = self.dispatcher.post
         self.check("post /v1/jobs", 400, post(b"{"))
+        self.check("post /v1/jobs", 422, post(job("doc", id="a/b")))
         big = b'{"blob":"' + b"x" * (65 << 10) + b'"}'
         self.check("post /v1/jobs", 413, post(job("doc", big)))
         answer = self.dispatcher.request(

@@ -337,7 +337,7 @@ static void problems_are_rfc_9457(void **unused)
     assert_int_equal(bf_problem_json(&why, "/v1/jobs", &out, NULL), 0);
     assert_string_equal(out.data,
                         "{\"type\":\"urn:blockfleet:problem:bad_field\","
-                        "\"title\":\"A field breaks a rule\",\"status\":400,"
+                        "\"title\":\"A field breaks a rule\",\"status\":422,"
                         "\"detail\":\"id: \\\"\\u0001\\\"\","
                         "\"instance\":\"/v1/jobs\",\"field\":\"id\"}");
     bf_buf_clear(&out);
