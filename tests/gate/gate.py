@@ -1,4 +1,5 @@
-"""The gate, `./run test`: every step in order, one line each, then the counts.
+"""The gate, `./run test`: builds, then all tests side by side; a line a step as
+it ends, then the counts.
 
 A step's output goes to build/logs/<step>.log and is shown only when it fails.
 A step that needs a failed or skipped one is skipped. Each step counts as one
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -41,16 +42,12 @@ class Gate:
         name: str,
         argv: Argv,
         *,
-        needs: Sequence[str] = (),
         count: Count | None = None,
         env: Mapping[str, str] | None = None,
         cwd: Path = ROOT,
         minutes: float = 15,
     ) -> bool:
         """Run one command; True when it passed."""
-        missing = [need for need in needs if self.results.get(need) != "ok"]
-        if missing:
-            return self.skip(name, f"needs '{missing[0]}'")
         print(f"{name:<28} ", end="", flush=True)
         begin = time.monotonic()
         status, text = run(name, argv, env or {}, cwd, minutes * 60)
@@ -124,22 +121,21 @@ def build(gate: Gate, preset: str, *targets: str) -> bool:
     return gate.step(f"build {preset}", command)
 
 
-def ctest(gate: Gate, preset: str, *selection: str, minutes: float = 15) -> bool:
-    command = ["ctest", "--test-dir", BUILD / preset, "-V", "--no-tests=ignore", "-j2"]
+def ctest(gate: Gate, preset: str, *selection: str) -> list[Piece]:
+    """The tests of a build, one after the other."""
+    name = f"ctest {preset}"
+    if gate.results.get(f"build {preset}") != "ok":
+        gate.skip(name, f"needs 'build {preset}'")
+        return []
+    command = ["ctest", "--test-dir", BUILD / preset, "-V", "--no-tests=ignore"]
     if preset == "tsan":
         command = [*_fixed_addresses(), *command]
     suppressions = ROOT / "tests" / "tsan.supp"
     env = {}
     if suppressions.exists():
         env["TSAN_OPTIONS"] = f"suppressions={suppressions}"
-    return gate.step(
-        f"ctest {preset}",
-        [*command, *selection],
-        needs=[f"build {preset}"],
-        count=of_ctest,
-        env=env,
-        minutes=minutes,
-    )
+    argv = [*command, *selection]
+    return [Piece(name, name, argv, env, ROOT, slow=True, count=of_ctest)]
 
 
 def _fixed_addresses() -> list[str]:
@@ -150,23 +146,29 @@ def _fixed_addresses() -> list[str]:
     return prefix if tried.returncode == 0 else []
 
 
-def compilers(gate: Gate) -> None:
+def compilers(gate: Gate) -> list[Piece]:
+    """Builds, and their tests to run."""
     build(gate, "dev")
-    ctest(gate, "dev")
     if shutil.which("clang-14") is None:
         gate.skip("build clang", "no clang-14 here")
     else:
         build(gate, "clang")
-    ctest(gate, "clang", "-L", "unit")
     build(gate, "tsan")
-    ctest(gate, "tsan", "-L", "unit|mock")
+    return [
+        *ctest(gate, "tsan", "-L", "unit|mock"),
+        *ctest(gate, "dev"),
+        *ctest(gate, "clang", "-L", "unit"),
+    ]
 
 
-def checks(gate: Gate, full: bool) -> None:
-    tidy = [sys.executable, HERE / "tidy.py", *(["--tests"] if full else [])]
-    gate.tool("clang-tidy", "clang-tidy-14", tidy)
+def checks(gate: Gate, full: bool) -> list[Piece]:
     source = [sys.executable, HERE / "source.py", *files("*.c", "*.h")]
     gate.tool("layers and lengths", "ctags", source)
+    if shutil.which("clang-tidy-14") is None:
+        gate.skip("clang-tidy", "no clang-tidy-14 here")
+        return []
+    tidy = [sys.executable, HERE / "tidy.py", *(["--tests"] if full else [])]
+    return [Piece("clang-tidy", "clang-tidy", tidy, {}, ROOT, slow=True)]
 
 
 def fuzzers(gate: Gate) -> None:
@@ -178,7 +180,7 @@ def fuzzers(gate: Gate) -> None:
         print(f"fuzzers: a minute each; BF_FUZZ_MINUTES=10 would take {whole} min")
     if build(gate, "fuzz"):
         pieces = [fuzz.piece(name, minutes * 60) for name in names]
-        side_by_side(gate, pieces, CORES, None, minutes + 5)
+        side_by_side(gate, pieces, CORES, minutes + 5)
         for piece in pieces:
             print(f"    {piece.step}: {fuzz.added_up(piece)}")
 
@@ -200,7 +202,7 @@ def other_debian(gate: Gate) -> None:
     gate.step(steps[1], image, count=of_unittest, cwd=IMAGE, minutes=60)
 
 
-def python_tests(gate: Gate, pattern: list[str]) -> None:
+def python_tests(pattern: list[str]) -> list[Piece]:
     """A process a file; the runner's with the Python that has what blocks
     import."""
     cache = Path(os.environ.get("BLOCKFLEET_CACHE", ROOT / ".cache"))
@@ -212,28 +214,29 @@ def python_tests(gate: Gate, pattern: list[str]) -> None:
         step = "python runner" if runner else "python"
         log = f"python {Path(file).stem.removeprefix('test_')}"
         argv = [python, "-m", "unittest", "-v", *pattern, Path(file).stem]
-        pieces.append(Piece(step, log, argv, {}, ROOT / "tests" / "python"))
-    side_by_side(gate, pieces, CORES + 1, of_unittest, 15)
+        where = ROOT / "tests" / "python"
+        pieces.append(Piece(step, log, argv, {}, where, count=of_unittest))
+    return pieces
 
 
-def side_by_side(
-    gate: Gate, pieces: list[Piece], lanes: int, count: Count | None, minutes: float
-) -> None:
+def side_by_side(gate: Gate, pieces: list[Piece], lanes: int, minutes: float) -> None:
     """Pieces of steps, several at a time; a step is closed with its last."""
     left = Counter(piece.step for piece in pieces)
     for piece in finished(pieces, lanes, minutes * 60):
         left[piece.step] -= 1
         if not left[piece.step]:
-            close_pieces(gate, [p for p in pieces if p.step == piece.step], count)
+            close_pieces(gate, [p for p in pieces if p.step == piece.step])
 
 
-def close_pieces(gate: Gate, pieces: list[Piece], count: Count | None) -> None:
+def close_pieces(gate: Gate, pieces: list[Piece]) -> None:
     counts = Counts()
     for piece in pieces:
-        counts += count(piece.text) if count else Counts()
+        counts += piece.count(piece.text) if piece.count else Counts()
     bad = [piece for piece in pieces if piece.status]
     status = bad[0].status if bad else ""
-    text = "\n".join(piece.text for piece in bad)
+    text = "\n".join(
+        failures_of_ctest(p.text) if p.count is of_ctest else p.text for p in bad
+    )
     print(f"{pieces[0].step:<28} ", end="")
     seconds = sum(piece.seconds for piece in pieces)
     gate.close(pieces[0].step, status, counts, text, seconds)
@@ -250,29 +253,34 @@ def kafka_pieces(gate: Gate, pattern: list[str], env: Mapping[str, str]) -> list
         step = f"kafka {module.removeprefix('test_')}"
         log = f"kafka {tests[0].removeprefix('test_')}"
         argv = [sys.executable, "-m", "unittest", "-v", *tests]
-        pieces.append(Piece(step, log, argv, env, KAFKA, how == "alone"))
+        piece = Piece(step, log, argv, env, KAFKA, count=of_unittest)
+        piece.alone, piece.slow = how == "alone", how == "slow"
+        pieces.append(piece)
     return pieces
 
 
-def kafka_tests(gate: Gate, pattern: list[str], full: bool) -> None:
-    """One step a file, on optimised programs with crash points. They mostly
-    wait (sessions end, brokers start): more at a time than there are cores."""
+def kafka_tests(gate: Gate, pattern: list[str], full: bool) -> list[Piece]:
+    """One step a file, on optimised programs with crash points."""
     if not build(gate, "crash", "programs"):
         gate.skip("kafka", "needs 'build crash'")
-        return
+        return []
     env = {"BF_BIN_DIR": str(BUILD / "crash" / "bin")}
     if full:
         env["BF_FULL"] = "1"
-    pieces = kafka_pieces(gate, pattern, env)
-    side_by_side(gate, pieces, CORES + 1, of_unittest, 180 if full else 15)
+    return kafka_pieces(gate, pattern, env)
+
+
+def run_all(gate: Gate, pieces: list[Piece], full: bool) -> None:
+    """Many wait more than they compute (sessions end, brokers start): more at
+    a time than there are cores."""
+    side_by_side(gate, pieces, CORES + 2, 180 if full else 15)
 
 
 def everything(gate: Gate, full: bool) -> None:
     check_format(gate)
-    compilers(gate)
-    checks(gate, full)
-    python_tests(gate, [])
-    kafka_tests(gate, [], full)
+    pieces = [*compilers(gate), *checks(gate, full)]
+    pieces += kafka_tests(gate, [], full)
+    run_all(gate, [*pieces, *python_tests([])], full)
     if full:
         other_debian(gate)
         fuzzers(gate)
@@ -280,9 +288,9 @@ def everything(gate: Gate, full: bool) -> None:
 
 def only(gate: Gate, pattern: str, full: bool) -> None:
     build(gate, "dev")
-    ctest(gate, "dev", "-R", pattern)
-    python_tests(gate, ["-k", pattern])
-    kafka_tests(gate, ["-k", pattern], full)
+    pieces = ctest(gate, "dev", "-R", pattern)
+    pieces += kafka_tests(gate, ["-k", pattern], full)
+    run_all(gate, [*pieces, *python_tests(["-k", pattern])], full)
 
 
 def main() -> int:

@@ -1,10 +1,11 @@
 """The real-broker tests as pieces that can run side by side, one line each:
 
-    MODULE  together|alone  TEST-ID [TEST-ID ...]
+    MODULE  together|slow|alone  TEST-ID [TEST-ID ...]
 
 Tests of a class with a setUpClass share what it makes and stay in one piece;
 any other test stands by itself. A class with `alone = True` measures time and
-gets the machine for itself. Run where the tests are: `units.py [-k NAME]`.
+gets the machine for itself; one with `slow = True` is begun before the others.
+Run where the tests are: `units.py [-k NAME]`.
 """
 
 import argparse
@@ -32,6 +33,13 @@ def pieces(tests: list[unittest.TestCase]) -> list[list[unittest.TestCase]]:
     return list(found.values())
 
 
+def how(test: unittest.TestCase) -> str:
+    for word in ("alone", "slow"):
+        if getattr(test, word, False):
+            return word
+    return "together"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("-k", metavar="NAME", default="")
@@ -42,8 +50,7 @@ def main() -> None:
         loaded = loader.loadTestsFromName(file.stem)
         chosen = [test for test in cases(loaded) if options.k in test.id()]
         for piece in pieces(chosen):
-            how = "alone" if getattr(piece[0], "alone", False) else "together"
-            print(file.stem, how, *[test.id() for test in piece])
+            print(file.stem, how(piece[0]), *[test.id() for test in piece])
     if loader.errors:
         sys.exit("\n".join(loader.errors))
 

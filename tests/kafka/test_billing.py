@@ -126,6 +126,8 @@ class Example(unittest.TestCase):
 class KillTest(CrashCase, Example):
     """The one that must show: killed at random moments while rows are made."""
 
+    slow = True
+
     def setUp(self) -> None:
         super().setUp()
         self.use(self.folder)
@@ -203,6 +205,8 @@ class KillTest(CrashCase, Example):
 
 class RecordsTest(Example):
     """Rows made by hand: corrections, late and forged ones, copies, lost ones."""
+
+    slow = True
 
     @classmethod
     def setUpClass(cls) -> None:

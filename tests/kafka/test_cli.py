@@ -15,6 +15,8 @@ ODD = b'{"n":NaN, "big":9223372036854775808,\n "z":1.0e+2, "z":"\\u0000"}'
 
 
 class CliTest(CliCase):
+    slow = True
+
     def test_inputs_are_sent_byte_by_byte(self) -> None:
         words = ("submit", "-w", "odd", "-c", "block.py", "-i", "-", "--json")
         told = json.loads(self.blockfleet(*words, stdin=ODD))

@@ -175,6 +175,8 @@ class CopiesTest(CrashCase):
 class LongTest(CrashCase):
     """The run of the issue: everything at once."""
 
+    slow = True
+
     sessions_end = True
 
     def test_workers_and_broker_are_killed(self) -> None:
@@ -262,6 +264,8 @@ class PointTest(CrashCase):
     at each point, some at a time, for every death costs a session; twenty
     times each with BF_FULL=1."""
 
+    slow = True
+
     def crash_at(self, points: list[str], at_once: int) -> None:
         dice = random.Random(len(points))
         numbers = itertools.count()
@@ -325,6 +329,8 @@ else:
 
 class ProxyTest(CrashCase, SharedCase):
     """The network eats transactional requests, or their answers."""
+
+    slow = True
 
     proxied = True
 

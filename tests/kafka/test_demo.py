@@ -75,6 +75,8 @@ def color(path: Path) -> tuple[int, int, int]:
 class VideoTest(unittest.TestCase):
     """One fleet; every test has blocks, and so jobs, of its own."""
 
+    slow = True
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.folder = Path(cls.enterClassContext(tempfile.TemporaryDirectory()))

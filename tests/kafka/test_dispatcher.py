@@ -299,6 +299,8 @@ class ProcessCase(unittest.TestCase):
 class BrokerTest(ProcessCase):
     """What a broker has to do with it: one for all, topics for each."""
 
+    slow = True
+
     @classmethod
     def setUpClass(cls) -> None:
         cls.cluster = cls.enterClassContext(Cluster())

@@ -82,6 +82,8 @@ class HttpCase(SharedCase):
 
 
 class HttpTest(HttpCase):
+    slow = True
+
     maxDiff = None
 
     def test_three_hundred_blocks_of_two_workers(self) -> None:

@@ -87,6 +87,8 @@ class UploadCase(DispatcherCase):
 class LongUploadTest(UploadCase):
     """Alone with its broker: who starts after it reads all of it first."""
 
+    slow = True
+
     def test_a_long_one_costs_no_more_memory_than_a_short_one(self) -> None:
         # A body that is no upload may have 64 KiB here; uploads go by another limit.
         dispatcher = self.dispatcher("long", inflight_bytes="8M", max_body="64k")

@@ -13,6 +13,7 @@ sys.path.insert(0, str(ROOT / "tests" / "gate"))
 
 import counts  # noqa: E402
 import fuzz  # noqa: E402
+import pieces  # noqa: E402
 import source  # noqa: E402
 import units  # noqa: E402
 
@@ -101,6 +102,19 @@ class UnitsTest(unittest.TestCase):
         tests = [cls(name) for cls in (Apart, Sharing) for name in ("one", "two")]
         sizes = [len(piece) for piece in units.pieces(tests)]
         self.assertEqual(sizes, [1, 1, 2])
+
+
+class PiecesTest(unittest.TestCase):
+    def test_slow_ones_begin_and_lonely_ones_end(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.enterContext(mock.patch.object(pieces, "LOGS", folder))
+        names = ["a", "alone", "b", "slow"]
+        some = [pieces.Piece(n, n, ["true"], {}, folder) for n in names]
+        for piece in some:
+            piece.alone, piece.slow = piece.log == "alone", piece.log == "slow"
+        done = [piece.log for piece in pieces.finished(some, 1, 60)]
+        self.assertEqual(done, ["slow", "a", "b", "alone"])
+        self.assertEqual([piece.status for piece in some], [""] * 4)
 
 
 class SourceTest(unittest.TestCase):
