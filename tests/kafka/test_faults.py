@@ -141,7 +141,7 @@ class FaultCase(unittest.TestCase):
         body = struct.pack(">h", len(group)) + group + struct.pack(">ih", -1, 0)
         body += struct.pack(">ih", 1, len(topic)) + topic
         body += struct.pack(">iiqh", 1, shard, offset, len(text)) + text
-        reply = wire._ask(self.address(), 8, 5, body, 5)
+        reply = wire._ask(self.address(), 8, 5, body, HANG_S)
         reply.int("i")
         for _ in range(reply.int("i")):
             reply.string()
