@@ -471,7 +471,8 @@ class RecordsTest(Example):
 
     def test_what_was_deleted_unread_is_an_error(self) -> None:
         rows = [self.row(n, self.at_ms) for n in range(40)]
-        self.follow()  # now it stands at the beginning of an empty topic
+        # Now it stands at the beginning of an empty topic, and no end was told.
+        self.follow(self.db, "-X", "enable.partition.eof=false")
         self.fleet.produce("result", rows[:20])
         self.empty_the_topic()
         self.follow(exits=4)

@@ -65,6 +65,9 @@ class Follower:
                     say(f"{place} begins at {low}: nothing before it is counted")
             self.at[place] = known.get(place, low)
             starts.append(TopicPartition(*place, self.at[place]))
+        # An empty topic tells no position: what is deleted later would be missed.
+        new = {at: (self.at[at], self.at[at]) for at in self.at if at not in known}
+        self.store.take([], new)
         self.consumer.assign(starts)
         say(f"reading {len(starts)} partitions of {self.topic}")
 
