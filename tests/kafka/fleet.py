@@ -133,6 +133,7 @@ class Fleet:
         ]
         for future in admin.create_topics(topics).values():
             future.result(HANG_S)
+        self.cluster.wait_topics(self.topic(name) for name in TOPICS)
         self._write_bases()
 
     @staticmethod

@@ -739,13 +739,7 @@ class StartTest(unittest.TestCase):
             new = [NewTopic(f"bf.{name}", count) for name in names]
             for future in admin.create_topics(new).values():
                 future.result(HANG_S)
-            broker = cluster.brokers[0]
-
-            def known() -> bool:
-                view = broker.metadata()
-                return view is not None and {t.topic for t in new} <= set(view.topics)
-
-            wait_until(known, HANG_S, "topics")
+            cluster.wait_topics(topic.topic for topic in new)
 
         worker = self.worker(keys, cluster.bootstrap)
         self.refused(worker, 1, "bf.jobs", "does not exist", "topics init")

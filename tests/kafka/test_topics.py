@@ -99,6 +99,21 @@ class TopicsTest(CommandCase):
             self.blockfleet("topics", "init", "--json", "--dev-keys", shards, *words)
         )
 
+    def create(self, name: str, shards: int = SHARDS, **config: str) -> None:
+        """And wait until the broker knows who leads it."""
+        topic = self.topic(name)
+        config = {key.replace("_", "."): value for key, value in config.items()}
+        new = NewTopic(topic, shards, config=config)
+        for future in self.admin.create_topics([new]).values():
+            future.result(HANG_S)
+
+        def known() -> bool:
+            found = self.admin.list_topics(timeout=HANG_S).topics.get(topic)
+            leaders = [p.leader for p in found.partitions.values()] if found else []
+            return len(leaders) == shards and min(leaders) >= 0
+
+        wait_until(known, HANG_S, f"{topic} made")
+
     def doctor(self, status: int = 0) -> list[dict[str, str]]:
         rows = self.blockfleet("doctor", "--offline", "--json", status=status)
         return json.loads(rows)
@@ -267,9 +282,7 @@ class TopicsTest(CommandCase):
         self.assertIn("belong to fleet 'main'", told)
 
     def test_init_refuses_a_topic_that_something_else_made(self) -> None:
-        stray = NewTopic(self.topic("jobs"), SHARDS + 2)
-        for future in self.admin.create_topics([stray]).values():
-            future.result(HANG_S)
+        self.create("jobs", SHARDS + 2)
         shards = f"--topics.shards={SHARDS}"
         told = self.blockfleet("topics", "init", "--dev-keys", shards, status=4)
         self.assertIn(f"has {SHARDS + 2} shards", told)
@@ -318,10 +331,7 @@ class TopicsTest(CommandCase):
     def test_doctor_finds_missing_beginnings(self) -> None:
         self.init()
         self.delete("state")
-        policy = {"cleanup.policy": "compact"}
-        empty = NewTopic(self.topic("state"), SHARDS, config=policy)
-        for future in self.admin.create_topics([empty]).values():
-            future.result(HANG_S)
+        self.create("state", cleanup_policy="compact")
         found = dict(self.faults())
         self.assertIn("12 of 12 are missing", found["beginnings"])
         self.assertIn("fleet entry", found)

@@ -17,7 +17,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -319,6 +319,16 @@ class Cluster:
             return all(view is not None and view.in_sync() for view in views)
 
         wait_until(healed, deadline_s, "all replicas in sync", 0.05)
+
+    def wait_topics(self, names: Iterable[str]) -> None:
+        """Until every running node knows them: who made them is told sooner."""
+        wanted = set(names)
+
+        def known() -> bool:
+            views = [b.metadata() for b in self.brokers if b.alive()]
+            return all(view and wanted <= set(view.topics) for view in views)
+
+        wait_until(known, READY_S, f"topics {sorted(wanted)}")
 
     def stop(self) -> None:
         """Kill all nodes, free the ports, remove the data."""
