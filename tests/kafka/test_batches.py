@@ -196,7 +196,7 @@ class BatchTest(DispatcherCase):
             wait_until(
                 lambda by=by: [b["batch"] for b in listed(by).json()["batches"]]
                 == want,
-                20,
+                HANG_S,
                 "the list",
             )
         first = listed(self.one).json()["batches"][0]

@@ -299,7 +299,7 @@ class RecordsTest(Example):
             [BIN / "blockfleet", *words, "--json", brokers, keys],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
         )
         self.assertEqual(done.returncode, exits, done.stderr)
         return json.loads(done.stdout) if exits in (0, 5) else {"why": done.stderr}
@@ -377,7 +377,7 @@ class RecordsTest(Example):
             sums = dispatcher.get("/v1/usage", workspace="acme").json()
             return sums["runs"], sums["duration_seconds"]
 
-        wait_until(lambda: told()[1] == "1.500000", 30, "the sums")
+        wait_until(lambda: told()[1] == "1.500000", HANG_S, "the sums")
         sums = told()
         assert dispatcher.proc is not None
         dispatcher.proc.stop()

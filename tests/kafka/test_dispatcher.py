@@ -215,7 +215,7 @@ class DispatcherTest(DispatcherCase):
         self.assertEqual(self.check_record(rec).id, "t1")
         wait_until(
             lambda: self.dispatcher.get("/v1/jobs/t1", workspace="taken").status == 200,
-            10,
+            HANG_S,
             "the job in another's view",
         )
         assert taker.proc is not None

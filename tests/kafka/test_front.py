@@ -305,7 +305,7 @@ class DoorTest(Front):
         host, port = dispatcher.address.rsplit(":", 1)
         trusting = ssl.create_default_context(cadata=first)
         kept = http.client.HTTPSConnection(
-            host, int(port), timeout=60, context=trusting
+            host, int(port), timeout=HANG_S, context=trusting
         )
 
         def ask_kept() -> int:
