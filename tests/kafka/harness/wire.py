@@ -145,7 +145,7 @@ class Committed:
 
 
 def committed(
-    address: tuple[str, int], group: str, timeout_s: float = HANG_S
+    address: tuple[str, int], group: str, timeout_s: float = 20.0
 ) -> list[Committed]:
     """What a group has committed, as its coordinator says: only what is stable,
     so a partition of which a transaction is just ending is not among it.
