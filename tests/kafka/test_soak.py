@@ -27,7 +27,7 @@ class SoakTest(FleetCase):
     def test_a_minute_grows_nothing(self) -> None:
         report = self.soak(60)
         self.assertTrue(report.ok, "\n".join(told(report)))
-        self.assertGreater(report.acts.total(), 3)
+        self.assertGreater(report.acts.total(), 1)
         self.assertGreater(report.load["batches complete"], 0)
 
     def test_a_leak_is_found(self) -> None:

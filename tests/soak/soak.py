@@ -46,6 +46,7 @@ from watch import Group, Life, Watch, view_age_s  # noqa: E402
 
 SHARDS = 12
 BACKENDS = ("noop", "http", "local")
+STEADY = (*BACKENDS, "dispatcher-1")  # from start to end
 UNITS = {"rss": "MB", "fds": "", "threads": "", "group lag": "jobs", "view lag": "s"}
 # What one half of a life may add. Memory: caches go on filling, and each shard
 # remembers the ids of its last 262,144 jobs that a client has named.
@@ -56,8 +57,10 @@ BOUNDS = {
     "view lag": Bound(fixed=5),
 }
 LAG_S = 10  # of work, by which the group's lag may grow in the second half
-# A short one sees little but caches that fill for the first time.
-WARM_S, WARM = 300, Bound(fixed=16.0)
+# A short one sees little but caches that fill for the first time, and is hardly
+# ever without harm.
+WARM_S = 300
+WARM = {"rss": Bound(fixed=16), "fds": Bound(fixed=12), "threads": Bound(fixed=4)}
 DRAIN_S = 90
 
 
@@ -288,7 +291,8 @@ class Soak:
         while (now_s := self.watch.now_s()) < self.plan.seconds:
             if now_s >= due_s and due_s <= self.plan.seconds - self.plan.pace_s:
                 self.act(*next(acts))
-                due_s += self.plan.pace_s
+                # A broker may take long to come back: never harm upon harm.
+                due_s = max(due_s, self.watch.now_s()) + self.plan.pace_s
             if now_s >= said_s:
                 self.say(self.progress())
                 said_s = now_s + min(30.0, self.plan.pace_s)
@@ -308,7 +312,7 @@ class Soak:
         memory = {
             life.who: samples[-1].value
             for (life, kind), samples in self.watch.lives.items()
-            if kind == "rss" and life.who in (*BACKENDS, "dispatcher-1")
+            if kind == "rss" and life.who in STEADY
         }
         lag, view = self.watch.last("group lag"), self.watch.last("view lag")
         return (
@@ -390,29 +394,34 @@ class Soak:
             loaded = [sample for sample in samples if sample.at_s <= end_s]
             if life.who == "broker" or not loaded:
                 continue
-            # A process for each code of each workspace: until all have come.
+            # Runners: a process for each code of each workspace, until all
+            # have come. Those that are killed in turn only begin.
             warming = life.children and self.plan.seconds < WARM_S
+            brief = life.who not in (*STEADY, "local's runners")
             grown = growth(
                 life.who,
                 kind,
                 UNITS[kind],
                 loaded,
                 self.bound(kind),
-                least_s=inf if warming else least_s,
+                least_s=inf if warming or brief else least_s,
                 jobs_per_s=rate,
             )
             found.append(grown)
         for name, samples in self.watch.lags.items():
             loaded = [sample for sample in samples if sample.at_s <= end_s]
+            if not loaded:
+                self.problems.append(f"nobody could tell the {name}")
+                continue
             bound = BOUNDS.get(name, Bound(fixed=LAG_S * self.plan.jobs_per_s))
-            grown = growth("fleet", name, UNITS[name], loaded, bound, least_s=least_s)
+            # A short one is hardly without harm: what it leaves is drain()'s.
+            least = inf if self.plan.seconds < WARM_S else least_s
+            grown = growth("fleet", name, UNITS[name], loaded, bound, least_s=least)
             found.append(grown)
         return found
 
     def bound(self, kind: str) -> Bound:
-        if kind == "rss" and self.plan.seconds < WARM_S:
-            return WARM
-        return BOUNDS[kind]
+        return (WARM if self.plan.seconds < WARM_S else BOUNDS)[kind]
 
     # ---- pictures
 
