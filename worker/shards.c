@@ -161,12 +161,25 @@ int bf_shards_serve(struct bf_shards *shards, struct bf_err *err)
     return bf_shards_serve_restores(shards, err);
 }
 
+static int64_t due_ms(const struct bf_shard_slot *slot)
+{
+    if (slot->phase == BF_SHARD_OPEN)
+        return slot->base_due_ms;
+    return slot->phase == BF_SHARD_STOPPED ? slot->look_ms : INT64_MAX;
+}
+
 int bf_shards_wait(const struct bf_shards *shards, int max_ms)
 {
+    int64_t now = bf_mono_ms();
+    int64_t wait = bf_shards_drain_wait(shards, max_ms);
+
     if (shards->any_look && !shards->revoking)
         return 0;
-    max_ms = bf_shards_drain_wait(shards, max_ms);
-    return bf_shards_bases_wait(shards, bf_shards_stopped_wait(shards, max_ms));
+    for (uint32_t i = 0; i < shards->config.shards; i++) {
+        if (due_ms(&shards->slots[i]) - now < wait)
+            wait = due_ms(&shards->slots[i]) - now;
+    }
+    return wait > 0 ? (int)wait : 0;
 }
 
 /* ---- records ---- */

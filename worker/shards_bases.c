@@ -58,17 +58,3 @@ void bf_shards_serve_bases(struct bf_shards *shards)
         bf_shards_send_base(shards, i);
     }
 }
-
-int bf_shards_bases_wait(const struct bf_shards *shards, int max_ms)
-{
-    int64_t now = bf_mono_ms();
-    int64_t wait = max_ms;
-
-    for (uint32_t i = 0; i < shards->config.shards; i++) {
-        const struct bf_shard_slot *slot = &shards->slots[i];
-
-        if (slot->phase == BF_SHARD_OPEN && slot->base_due_ms - now < wait)
-            wait = slot->base_due_ms - now;
-    }
-    return wait > 0 ? (int)wait : 0;
-}

@@ -113,9 +113,6 @@ void bf_shards_serve_stopped(struct bf_shards *shards);
 /* What a STOPPED shard's facts are now: other than before, it is reopened. */
 void bf_shards_compare(struct bf_shards *shards, const struct bf_query *facts);
 
-/* Milliseconds until the next one is looked at, at most max_ms. */
-int bf_shards_stopped_wait(const struct bf_shards *shards, int max_ms);
-
 /* ---- shards_bases.c ---- */
 
 /*
@@ -133,8 +130,5 @@ void bf_shards_send_base(struct bf_shards *shards, uint32_t id);
 
 /* Sends for those that are due. */
 void bf_shards_serve_bases(struct bf_shards *shards);
-
-/* Milliseconds until the next one is due, at most max_ms. */
-int bf_shards_bases_wait(const struct bf_shards *shards, int max_ms);
 
 #endif

@@ -62,17 +62,3 @@ void bf_shards_compare(struct bf_shards *shards, const struct bf_query *facts)
         slot->look_ms = bf_mono_ms() + LOOK_EVERY_MS;
     }
 }
-
-int bf_shards_stopped_wait(const struct bf_shards *shards, int max_ms)
-{
-    int64_t now = bf_mono_ms();
-    int64_t wait = max_ms;
-
-    for (uint32_t i = 0; i < shards->config.shards; i++) {
-        const struct bf_shard_slot *slot = &shards->slots[i];
-
-        if (slot->phase == BF_SHARD_STOPPED && slot->look_ms - now < wait)
-            wait = slot->look_ms - now;
-    }
-    return wait > 0 ? (int)wait : 0;
-}
