@@ -106,6 +106,43 @@ bool bf_batches_is(const json_t *doc, const char *state)
     return text && strcmp(text, state) == 0;
 }
 
+enum bf_exit bf_batches_exit(const json_t *doc)
+{
+    return !bf_batches_is(doc, "failed") &&
+                   number_of(doc, "succeeded") == bf_batches_total(doc)
+               ? BF_EXIT_OK
+               : BF_EXIT_JOB;
+}
+
+static const struct bf_column columns[] = {
+    {"batch", "batch", false, 0},         {"state", "state", false, 0},
+    {"total", "jobs", false, 0},          {"waiting", "waiting", false, 0},
+    {"running", "running", false, 0},     {"succeeded", "succeeded", false, 0},
+    {"failed", "failed", false, 0},       {"timed_out", "timed out", false, 0},
+    {"cancelled", "cancelled", false, 0}, {"expired", "expired", false, 0},
+    {"rejected", "rejected", false, 0},   {"unknown", "unknown", false, 0},
+    {"dead", "dead", false, 0},           {"took", "took", false, 0},
+};
+
+int bf_batches_show(struct bf_cli *cli, const json_t *doc, double took_s,
+                    struct bf_err *err)
+{
+    json_auto_t *flat = json_copy((json_t *)(uintptr_t)doc);
+
+    if (!flat)
+        return bf_err_oom(err);
+    for (size_t i = 3; !cli->json && i < bf_countof(columns); i++) {
+        const json_t *value = json_object_get(flat, columns[i].key);
+
+        if (value && json_integer_value(value) == 0)
+            json_object_del(flat, columns[i].key);
+    }
+    if (took_s >= 0 && !cli->json &&
+        json_object_set_new(flat, "took", json_sprintf("%.1f s", took_s)))
+        return bf_err_oom(err);
+    return bf_cli_record(cli, columns, bf_countof(columns), flat, err);
+}
+
 /* ---- say ----------------------------------------------------------------- */
 
 static int say(const struct bf_batches *at, const char *path,

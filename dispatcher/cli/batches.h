@@ -8,6 +8,7 @@
 
 #include <jansson.h>
 
+#include "dispatcher/cli/exits.h"
 #include "schemas/ids.h"
 
 struct bf_cli;
@@ -40,6 +41,13 @@ int bf_batches_get(const struct bf_batches *at, json_t **ret,
 uint64_t bf_batches_total(const json_t *doc);
 uint64_t bf_batches_ended(const json_t *doc);
 bool bf_batches_is(const json_t *doc, const char *state);
+
+/* OK when all its jobs have succeeded, else JOB. */
+enum bf_exit bf_batches_exit(const json_t *doc);
+
+/* In full, for people without what there is none of. took_s below 0: untold. */
+int bf_batches_show(struct bf_cli *cli, const json_t *doc, double took_s,
+                    struct bf_err *err);
 
 /* Saying the same again is no error. rate: a JSON number, NULL for none. */
 int bf_batches_open(const struct bf_batches *at, const char *rate,

@@ -170,47 +170,20 @@ static void say_sent(const struct task *task)
 
 /* ---- the end ------------------------------------------------------------- */
 
-static const struct bf_column columns[] = {
-    {"batch", "batch", false, 0},         {"state", "state", false, 0},
-    {"total", "jobs", false, 0},          {"waiting", "waiting", false, 0},
-    {"running", "running", false, 0},     {"succeeded", "succeeded", false, 0},
-    {"failed", "failed", false, 0},       {"timed_out", "timed out", false, 0},
-    {"cancelled", "cancelled", false, 0}, {"expired", "expired", false, 0},
-    {"rejected", "rejected", false, 0},   {"unknown", "unknown", false, 0},
-    {"dead", "dead", false, 0},           {"took", "took", false, 0},
-};
-
-/* For people: only what there is any of. */
-static int show_text(struct task *task, struct bf_err *err)
-{
-    json_auto_t *flat = json_copy(task->batch);
-    double took = (double)(bf_mono_ms() - task->began_ms) / 1000;
-
-    for (size_t i = 3; i < bf_countof(columns); i++) {
-        const json_t *value = json_object_get(flat, columns[i].key);
-
-        if (value && json_integer_value(value) == 0)
-            json_object_del(flat, columns[i].key);
-    }
-    if (!flat ||
-        json_object_set_new(flat, "took", json_sprintf("%.1f s", took)))
-        return bf_err_oom(err);
-    return bf_cli_record(task->cli, columns, bf_countof(columns), flat, err);
-}
-
 static int show_batch(struct task *task, struct bf_err *err)
 {
     const struct bf_sender *sender = &task->sender;
 
+    double took_s = (double)(bf_mono_ms() - task->began_ms) / 1000;
+
     if (!task->cli->json)
-        return show_text(task, err);
+        return bf_batches_show(task->cli, task->batch, took_s, err);
     if (json_object_set_new(task->batch, "sent",
                             json_integer((json_int_t)sender->accepted)) ||
         json_object_set_new(task->batch, "refused",
                             json_integer((json_int_t)sender->refused)))
         return bf_err_oom(err);
-    return bf_cli_record(task->cli, columns, bf_countof(columns), task->batch,
-                         err);
+    return bf_batches_show(task->cli, task->batch, took_s, err);
 }
 
 struct first {
@@ -260,14 +233,6 @@ static int show_failure(struct task *task, struct bf_err *err)
     return failed ? -1 : 0;
 }
 
-static bool all_succeeded(const struct task *task)
-{
-    const json_t *number = json_object_get(task->batch, "succeeded");
-
-    return (uint64_t)json_integer_value(number) ==
-           bf_batches_total(task->batch);
-}
-
 static int finish(struct task *task, struct bf_err *err)
 {
     if (!task->batch && look(task, err))
@@ -277,7 +242,8 @@ static int finish(struct task *task, struct bf_err *err)
                           "the dispatcher does not know the batch");
     if (show_batch(task, err))
         return -1;
-    if (task->cli->json || !task->waits || all_succeeded(task))
+    if (task->cli->json || !task->waits ||
+        bf_batches_exit(task->batch) == BF_EXIT_OK)
         return 0;
     return show_failure(task, err);
 }
@@ -400,11 +366,12 @@ static int batch(struct task *task, struct bf_err *err)
 
 static enum bf_exit exit_of(const struct task *task)
 {
-    if (bf_batches_is(task->batch, "failed"))
-        return BF_EXIT_JOB;
-    if (task->sender.refused > 0)
+    enum bf_exit number = bf_batches_exit(task->batch);
+
+    if (task->sender.refused > 0 && !bf_batches_is(task->batch, "failed"))
         return BF_EXIT_REFUSED;
-    return !task->waits || all_succeeded(task) ? BF_EXIT_OK : BF_EXIT_JOB;
+    return task->waits || bf_batches_is(task->batch, "failed") ? number
+                                                               : BF_EXIT_OK;
 }
 
 enum bf_exit bf_cmd_batch(struct bf_cli *cli)

@@ -3,6 +3,7 @@
 #include "dispatcher/cli/commands.h"
 
 #include "config/clock.h"
+#include "dispatcher/cli/batches.h"
 #include "dispatcher/cli/client.h"
 #include "dispatcher/cli/jobs.h"
 #include "dispatcher/cli/target.h"
@@ -57,8 +58,55 @@ enum bf_exit bf_cmd_status(struct bf_cli *cli)
     return BF_EXIT_OK;
 }
 
+/* All jobs of a batch; how many those are, its seal says. */
+static int wait_batch(struct bf_cli *cli, const char *name, uint64_t wait_s,
+                      json_t **ret, struct bf_err *err)
+{
+    bf_autoclient struct bf_client *client = bf_cli_client(cli, err);
+    const struct bf_batches at = {
+        client, client ? bf_cli_workspace(cli, err) : NULL, name};
+    struct bf_batches_goal goal = {
+        .things = "jobs",
+        .until_ms = bf_mono_ms() + (int64_t)wait_s * 1000,
+    };
+    json_auto_t *batch = NULL;
+    const json_t *count;
+
+    if (!at.workspace || bf_batches_get(&at, &batch, err))
+        return -1;
+    count = json_object_get(batch, "count");
+    if (!batch)
+        return bf_err_set(err, BF_ERR_REJECT, "refused",
+                          "there is no batch '%.80s'", name);
+    if (!json_is_integer(count))
+        return bf_err_set(err, BF_ERR_REJECT, "refused",
+                          "batch '%.80s' is not sealed: nobody knows how many "
+                          "jobs it will have",
+                          name);
+    goal.jobs = (uint64_t)json_integer_value(count);
+    return bf_batches_wait(cli, &at, &goal, ret, err);
+}
+
+static enum bf_exit wait_for_batch(struct bf_cli *cli, const char *name,
+                                   uint64_t wait_s)
+{
+    json_auto_t *batch = NULL;
+    struct bf_err err = {0};
+
+    if (cli->args.nwords > 0) {
+        bf_err_set(&err, BF_ERR_REJECT, "usage",
+                   "wait for jobs or for a --batch, not for both");
+        return bf_cli_fail(cli, &err);
+    }
+    if (wait_batch(cli, name, wait_s, &batch, &err) ||
+        bf_batches_show(cli, batch, -1, &err))
+        return bf_cli_fail(cli, &err);
+    return bf_batches_exit(batch);
+}
+
 enum bf_exit bf_cmd_wait(struct bf_cli *cli)
 {
+    const char *batch = bf_args_get(&cli->args, "batch");
     json_auto_t *jobs = json_array();
     enum bf_exit worst = BF_EXIT_OK;
     struct bf_err err = {0};
@@ -66,8 +114,16 @@ enum bf_exit bf_cmd_wait(struct bf_cli *cli)
     json_t *job;
     size_t i;
 
-    if (bf_cli_number(cli, "timeout", FOR_EVER_S, FOR_EVER_S, &wait_s, &err) ||
-        gather(cli, wait_s, jobs, &err) || show(cli, jobs, &err))
+    if (bf_cli_number(cli, "timeout", FOR_EVER_S, FOR_EVER_S, &wait_s, &err))
+        return bf_cli_fail(cli, &err);
+    if (batch)
+        return wait_for_batch(cli, batch, wait_s);
+    if (cli->args.nwords == 0) {
+        bf_err_set(&err, BF_ERR_REJECT, "usage",
+                   "blockfleet wait needs ID... or --batch");
+        return bf_cli_fail(cli, &err);
+    }
+    if (gather(cli, wait_s, jobs, &err) || show(cli, jobs, &err))
         return bf_cli_fail(cli, &err);
     json_array_foreach(jobs, i, job)
     {

@@ -158,6 +158,7 @@ static const struct bf_flag jobs_flags[] = {
 
 static const struct bf_flag wait_flags[] = {
     WORKSPACE,
+    {"batch", 0, false, "ID", "all jobs of this one, when it is sealed"},
     {"code", 'c', false, "FILE", "the block, to show the line that raised"},
     {"timeout", 0, false, "SECONDS", "wait no longer than that"},
 };
@@ -467,12 +468,11 @@ static const struct bf_command commands[] = {
     },
     {
         .name = "wait",
-        .words = "ID...",
+        .words = "[ID...]",
         .summary = "wait until jobs have ended",
         .help = "Then tells of them as status does. Exits with 1 when one of\n"
                 "them has not succeeded, with 6 when time was up.",
         .options = FLAGS(wait_flags),
-        .min_words = 1,
         .max_words = SIZE_MAX,
         .exits = UNREACHABLE | REFUSED | ENDED,
         .run = bf_cmd_wait,

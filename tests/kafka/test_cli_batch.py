@@ -115,6 +115,8 @@ class BatchCommandTest(CliCase):
         self.assertIn("line 4: refused: batch: is another", told)
         self.assertIn("the batch is not sealed", told)
         self.assertEqual(self.told("mend", "m")["state"], "open")
+        told = self.blockfleet("wait", "-w", "mend", "--batch", "m", status=4)
+        self.assertIn("not sealed", told)
         self.write("some.ndjson", [{}, {}, {}, {"batch": "m"}, {"workspace": "mend"}])
         told = self.batch(*words)
         self.assertIn("sent        2 of 5 jobs, the others are there already", told)
@@ -151,11 +153,18 @@ class BatchCommandTest(CliCase):
         told = self.batch(*words, "--no-wait")
         self.assertRegex(told, r"(?m)^state +sealed$")
         self.assertRegex(told, r"(?m)^waiting +3$")
+        name = told.split()[1].rstrip(",")
+        wait = ("wait", "-w", "later", "--batch", name)
+        self.assertIn("0 of 3 jobs", self.blockfleet(*wait, "--timeout=0", status=6))
         told = self.batch(*words, "--timeout=0", status=6)
         self.assertIn("0 of 3 jobs have ended so far", told)
         told = self.batch(*words)
         self.assertRegex(told, r"(?m)^succeeded +3$")
+        self.assertRegex(self.blockfleet(*wait), r"(?m)^state +complete$")
         self.assertEqual(len(self.jobs("later", "jobs.batch")), 3)
+        for words in ((*wait, "x"), wait[:3]):
+            self.blockfleet(*words, status=2)
+        self.blockfleet(*wait[:4], "nobody", status=4)
 
     def test_batches_are_listed(self) -> None:
         self.write("listed.ndjson", [{}, NO_BACKEND, {}])
