@@ -24,7 +24,7 @@
  * Beside as many runs as there may be at once, fewer: a task that ends weighs
  * twice one that runs, and thousands that began together end together.
  */
-#define MORE_ENDING 1024
+#define MORE_ENDING 256
 
 struct bf_runs *bf_runs_new(const struct bf_runs_config *config,
                             struct bf_err *err)

@@ -15,9 +15,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import confluent_kafka
 from dispatching import Dispatcher
 from fleet import Fleet
 from harness import Proc
@@ -52,6 +53,7 @@ class Figure:
 class Bench:
     stage: Stage
     quick: bool
+    preload: str = ""  # another librdkafka than the system's, for the worker
 
     def jobs(self, full: int) -> int:
         return full // 5 if self.quick else full
@@ -61,7 +63,15 @@ class Bench:
 
     def worker(self, fleet: Fleet, **options: object) -> Proc:
         told = {"worker__backend": "noop", "worker__log_runs": "", **options}
-        return fleet.started(fleet.worker("worker", **told))
+        env = {"LD_PRELOAD": self.preload} if self.preload else None
+        return fleet.started(fleet.worker("worker", env=env, **told))
+
+    def warm(self) -> None:
+        """A JVM compiles what is asked of it often: no figure is of before."""
+        jobs = self.jobs(200_000)
+        with self.stage.fleet() as fleet:
+            self.feed(fleet, jobs)
+            self.stage.watch(self.worker(fleet), jobs, 120)
 
     # ---- rows
 
@@ -156,6 +166,21 @@ class Bench:
             peak = memory_mb(worker.pid, "VmHWM")
         return [Figure("large", "peak RSS, 1 MB jobs", peak, "MB", 256)]
 
+    def row_newer(self) -> list[Figure]:
+        """The worker as it is, and under the librdkafka of the Python wheel."""
+        version = confluent_kafka.libversion()[0]
+        folder = Path(confluent_kafka.__file__).parent.parent
+        [library] = folder.glob("confluent_kafka.libs/librdkafka-*.so*")
+        ours, newer = self, replace(self, preload=str(library))
+        found = []
+        for row in (Bench.row_latency, Bench.row_idle):
+            for old, new in zip(row(ours), row(newer), strict=True):
+                what = f"{old.what}, {version}"
+                found.append(Figure("newer", what, new.value, old.unit))
+                share = new.value / old.value
+                found.append(Figure("newer", "to the system's librdkafka", share, "x"))
+        return found
+
     def row_idle(self) -> list[Figure]:
         with self.stage.fleet() as fleet:
             self.feed(fleet, 100)
@@ -221,7 +246,7 @@ class Bench:
 ROWS: dict[str, Callable[[Bench], list[Figure]]] = {
     name.removeprefix("row_"): getattr(Bench, name)
     for name in ("row_worker", "row_path", "row_latency", "row_memory")
-    + ("row_large", "row_idle", "row_dispatcher")
+    + ("row_large", "row_idle", "row_newer", "row_dispatcher")
 }
 
 
@@ -278,6 +303,7 @@ def main() -> int:
         about = conditions(made)
         if not options.json:
             print("  ".join(f"{name}: {value}" for name, value in about.items()))
+        Bench(made, options.quick).warm()
         for name in options.rows or ROWS:
             for figure in ROWS[name](Bench(made, options.quick)):
                 figures.append(figure)
