@@ -85,7 +85,8 @@ int bf_quantity_parse(enum bf_quantity which, const char *text, bool is_signed,
     bool negative = is_signed && text && text[0] == '-';
     int64_t value;
 
-    text += negative ? 1 : 0;
+    if (negative)
+        text++;
     if (quantities[which].seconds ? bf_quantity_micros(text, &value)
                                   : read_whole(text, &value))
         return -1;
