@@ -344,9 +344,10 @@ class DeathTest(LocalCase):
         once = self.waiting("once", execution="at_most_once")
         self.submit([*jobs, once])
         self.running(4)
+        # Two runners, a template in each, a run each at the least: what is
+        # logged as started may not be a process yet.
+        wait_until(lambda: len(descendants(worker.pid)) >= 6, HANG_S, "processes")
         left = descendants(worker.pid)
-        # Two runners, a template in each, a run each at the least.
-        self.assertGreaterEqual(len(left), 6)
         worker.kill9()
         self.assert_gone(left)
         self.go()
