@@ -133,14 +133,19 @@ static int measure(const struct bf_video_job *video, const char *path,
     return 0;
 }
 
-/* What GET /version says of it, if it does. */
-static size_t most_inputs(struct bf_client *client)
+/* What GET /version says of it; an older dispatcher does not. */
+static int most_inputs(struct bf_client *client, size_t *ret,
+                       struct bf_err *err)
 {
-    json_auto_t *doc = bf_client_get(client, "/version", NULL, NULL);
+    unsigned status = 0;
+    json_auto_t *doc = bf_client_get(client, "/version", &status, err);
     json_int_t bytes = json_integer_value(
         json_object_get(json_object_get(doc, "limits"), "inputs_bytes"));
 
-    return bytes > 0 && bytes < BF_MAX_INPUTS ? (size_t)bytes : BF_MAX_INPUTS;
+    if (!doc && status != 404)
+        return -1;
+    *ret = bytes > 0 && bytes < BF_MAX_INPUTS ? (size_t)bytes : BF_MAX_INPUTS;
+    return 0;
 }
 
 static uint64_t base64_of(uint64_t bytes)
@@ -196,8 +201,8 @@ int bf_video_estimate(struct bf_video_job *video, struct bf_cli *cli,
     uint64_t frames = video->clip.frames;
     struct measure measured;
 
-    video->max_inputs = most_inputs(client);
-    if (measure(video, path, &measured, err))
+    if (most_inputs(client, &video->max_inputs, err) ||
+        measure(video, path, &measured, err))
         return -1;
     if (measured.frames == 0)
         return 0; /* its middle is not where it says */

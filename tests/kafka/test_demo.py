@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
@@ -270,6 +271,29 @@ class VideoTest(unittest.TestCase):
         )
         self.assertEqual(done.returncode, 7)
         self.assertIn("apt-get install ffmpeg", done.stderr)
+
+
+class NobodyTest(unittest.TestCase):
+    """Nobody is there to take the frames."""
+
+    def test_a_dispatcher_that_is_not_there(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        (folder / "block.py").write_text("def run(self, image):\n    return 1\n")
+        nobody = self.enterContext(socket.socket())
+        nobody.bind(("127.0.0.1", 0))  # and never listens
+        url = f"--dispatcher.url=http://127.0.0.1:{nobody.getsockname()[1]}"
+        clip = make_clip(folder / "clip.mp4")
+        for more in ((), ("--wait",)):
+            done = subprocess.run(
+                [BIN / "blockfleet", "video", clip, "-w", "demo"]
+                + ["-c", folder / "block.py", url, *more],
+                capture_output=True,
+                text=True,
+                timeout=HANG_S,
+                cwd=folder,
+            )
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn("127.0.0.1", done.stderr)
 
 
 class CommandTest(unittest.TestCase):
