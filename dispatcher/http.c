@@ -627,27 +627,30 @@ static void daemon_free(struct daemon *daemon)
 }
 BF_DEFINE_CLEANUP(daemon_freep, struct daemon *, daemon_free)
 
-/* Its own descriptor of the socket is the daemon's once it runs. */
+/*
+ * Its own descriptor of the socket is libmicrohttpd's from the call on: most of
+ * its failures close it and a few early ones do not, and one that is left open
+ * is better than a stranger's that is closed.
+ */
 static int run_mhd(struct bf_http *http, struct daemon *daemon,
                    struct bf_err *err)
 {
     unsigned flags =
         MHD_USE_EPOLL | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG;
-    bf_autoclose int fd = fcntl(http->listener.fd, F_DUPFD_CLOEXEC, 0);
+    int fd = fcntl(http->listener.fd, F_DUPFD_CLOEXEC, 0);
     const union MHD_DaemonInfo *info = NULL;
     struct items items = {.count = 0};
 
+    if (fd < 0)
+        return bf_err_set(err, BF_ERR_FATAL, "http", "listen: errno %d", errno);
     http->said[0] = '\0';
     make_items(http, daemon->tls, fd, &items);
-    if (fd >= 0)
-        daemon->mhd = MHD_start_daemon(
-            flags | (daemon->tls ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access,
-            http, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, http,
-            MHD_OPTION_ARRAY, items.list, MHD_OPTION_END);
-    if (daemon->mhd) {
-        bf_take_fd(fd);
+    daemon->mhd = MHD_start_daemon(
+        flags | (daemon->tls ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access, http,
+        MHD_OPTION_EXTERNAL_LOGGER, on_complaint, http, MHD_OPTION_ARRAY,
+        items.list, MHD_OPTION_END);
+    if (daemon->mhd)
         info = MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD);
-    }
     if (!info)
         return bf_err_set(err, BF_ERR_FATAL, "http",
                           "libmicrohttpd does not start: %s%s", http->said,
