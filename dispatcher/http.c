@@ -726,6 +726,7 @@ int bf_http_renew(struct bf_http *http, struct bf_err *err)
         return 0;
     if (start_daemon(http, err))
         return -1;
+    bf_tls_files_taken(http->tls_files);
     quiesce(http->daemon->before);
     return 1;
 }

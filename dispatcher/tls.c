@@ -11,6 +11,7 @@
 #define ORIGIN "tls"
 #define CERT_BYTES (1U << 20)
 #define LOOK_EVERY_MS 1000
+#define AGAIN_MS 60000 /* between tries to take the same files */
 
 struct bf_tls {
     struct bf_secret *key;
@@ -23,9 +24,10 @@ struct prints {
 
 struct bf_tls_files {
     const char *cert, *key;
-    struct prints told; /* of what the caller knows */
-    struct prints seen; /* at the last look */
+    struct prints taken; /* of what the caller uses */
+    struct prints seen;  /* at the last look */
     int64_t next_ms;
+    int64_t again_ms; /* seen is not told of before this; 0: it was not yet */
 };
 
 /* ---- what is in them ------------------------------------------------------*/
@@ -108,7 +110,7 @@ struct bf_tls_files *bf_tls_files_new(const char *cert, const char *key,
     }
     files->cert = cert;
     files->key = key;
-    files->told = files->seen = look(files);
+    files->taken = files->seen = look(files);
     return files;
 }
 
@@ -128,8 +130,15 @@ bool bf_tls_files_changed(struct bf_tls_files *files, int64_t now_ms)
     now = look(files);
     quiet = same(&now, &files->seen);
     files->seen = now;
-    if (!quiet || same(&now, &files->told))
+    if (!quiet)
+        files->again_ms = 0;
+    if (!quiet || same(&now, &files->taken) || now_ms < files->again_ms)
         return false;
-    files->told = now;
+    files->again_ms = now_ms + AGAIN_MS;
     return true;
+}
+
+void bf_tls_files_taken(struct bf_tls_files *files)
+{
+    files->taken = files->seen;
 }

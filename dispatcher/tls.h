@@ -34,10 +34,14 @@ struct bf_tls_files *bf_tls_files_new(const char *cert, const char *key,
 void bf_tls_files_free(struct bf_tls_files *files);
 
 /*
- * Whether they are others than those last told of, and have stayed so from one
+ * Whether they are others than those last taken, and have stayed so from one
  * look to the next: the two are seldom written at once. A second lies between
- * looks, by now_ms (bf_mono_ms()).
+ * looks, by now_ms (bf_mono_ms()). Until they are taken, the same are told of
+ * again a minute later: what was in the way may pass.
  */
 bool bf_tls_files_changed(struct bf_tls_files *files, int64_t now_ms);
+
+/* Those last told of are in use. */
+void bf_tls_files_taken(struct bf_tls_files *files);
 
 #endif

@@ -331,8 +331,11 @@ class DoorTest(Front):
             self.assertNotEqual(served(), first)
             self.assertEqual(ask_kept(), 200)
         second = cert.read_text()
+        fds = Path(f"/proc/{dispatcher.proc.pid}/fd")
+        before = len(list(fds.iterdir()))
         cert.write_text(first)  # no more the key's
         wait_until(told("tls_not_renewed", 1), HANG_S, "the complaint")
+        wait_until(lambda: len(list(fds.iterdir())) <= before, HANG_S, "no more fds")
         self.assertEqual(served(), second)
         self.assertEqual(ask_kept(), 200)
         kept.close()
@@ -340,7 +343,6 @@ class DoorTest(Front):
         wait_until(told("tls_renewed", 3), HANG_S, "the next certificate")
         self.assertEqual(served(), cert.read_text())
         # Of those before, nothing is left but what they are counted by.
-        fds = Path(f"/proc/{dispatcher.proc.pid}/fd")
         before = len(list(fds.iterdir()))
         make_certificate(folder)
         wait_until(told("tls_renewed", 4), HANG_S, "one more")

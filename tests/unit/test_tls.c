@@ -54,7 +54,15 @@ static void test_what_cannot_be_read(void **state)
     assert_int_equal(chmod(key, 0600), 0);
 }
 
-static void test_a_change_is_told_once_and_when_it_is_over(void **state)
+static bool look_and_take(struct bf_tls_files *files)
+{
+    if (!look(files))
+        return false;
+    bf_tls_files_taken(files);
+    return true;
+}
+
+static void test_a_change_is_told_when_it_is_over(void **state)
 {
     struct bf_err err = {0};
     struct bf_tls_files *files = bf_tls_files_new(cert, key, &err);
@@ -67,14 +75,35 @@ static void test_a_change_is_told_once_and_when_it_is_over(void **state)
     write_file(key, "its own key");
     assert_false(look(files));
     assert_false(bf_tls_files_changed(files, now_ms + 999)); /* too soon */
-    assert_true(look(files));
+    assert_true(look_and_take(files));
     assert_false(look(files));
     assert_int_equal(unlink(cert), 0);
     assert_false(look(files));
-    assert_true(look(files));
+    assert_true(look_and_take(files));
     write_file(cert, "a third\n");
     assert_false(look(files));
+    assert_true(look_and_take(files));
+    bf_tls_files_free(files);
+}
+
+static void test_what_was_not_taken_is_told_again(void **state)
+{
+    struct bf_err err = {0};
+    struct bf_tls_files *files = bf_tls_files_new(cert, key, &err);
+
+    (void)state;
+    assert_non_null(files);
+    write_file(cert, "one that is no good yet\n");
+    assert_false(look(files));
     assert_true(look(files));
+    for (int s = 1; s < 60; s++)
+        assert_false(look(files));
+    assert_true(look(files));
+    write_file(cert, "another: that is tried without waiting\n");
+    assert_false(look(files));
+    assert_true(look_and_take(files));
+    for (int s = 0; s < 120; s++)
+        assert_false(look(files));
     bf_tls_files_free(files);
 }
 
@@ -99,7 +128,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_read),
         cmocka_unit_test(test_what_cannot_be_read),
-        cmocka_unit_test(test_a_change_is_told_once_and_when_it_is_over),
+        cmocka_unit_test(test_a_change_is_told_when_it_is_over),
+        cmocka_unit_test(test_what_was_not_taken_is_told_again),
     };
 
     return cmocka_run_group_tests(tests, make_files, remove_files);
