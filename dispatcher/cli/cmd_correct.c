@@ -1,5 +1,7 @@
 /* blockfleet usage correct: a signed row of differences to a row. */
 
+#include <poll.h>
+
 #include "config/clock.h"
 #include "config/keys.h"
 #include "config/settings.h"
@@ -9,6 +11,9 @@
 #include "dispatcher/cli/logs.h"
 #include "schemas/err.h"
 #include "schemas/sign.h"
+
+#define VISIBLE_MS 60000 /* what is written is to be seen by then */
+#define LOOK_MS 500
 
 BF_DEFINE_CLEANUP(verifier_freep, struct bf_verifier *, bf_verifier_free)
 
@@ -171,16 +176,45 @@ static int on_made(void *arg, const struct bf_record *rec,
     return 0;
 }
 
-/* Two that were made at once have one id, and only one of them counts. */
-static int look_back(struct correcting *c, struct bf_err *err)
+static int look_once(struct correcting *c, struct bf_err *err)
 {
     struct bf_log_range range;
 
     if (bf_logs_since(&c->logs, c->cli, BF_TOPIC_USAGE, &range, err))
         return -1;
     range.partition = c->row.partition;
-    if (bf_log_read(c->logs.kafka, &range, on_made, c, err))
-        return -1;
+    return bf_log_read(c->logs.kafka, &range, on_made, c, err);
+}
+
+/*
+ * What is committed ends where the oldest transaction is open: a worker's, or,
+ * until it times out, that of one that is dead. Ours may lie behind it.
+ */
+static int look_until_found(struct correcting *c, struct bf_err *err)
+{
+    int64_t until_ms = bf_mono_ms() + VISIBLE_MS;
+
+    while (look_once(c, err) == 0) {
+        if (c->found)
+            return 0;
+        if (bf_mono_ms() >= until_ms)
+            return bf_err_set(err, BF_ERR_RETRY, "pending",
+                              "an open transaction has hidden it for %d s",
+                              VISIBLE_MS / 1000);
+        poll(NULL, 0, LOOK_MS);
+    }
+    return -1;
+}
+
+/* Two that were made at once have one id, and only one of them counts. */
+static int look_back(struct correcting *c, struct bf_err *err)
+{
+    if (look_until_found(c, err))
+        return bf_err_prefix(err,
+                             "it is written, as number %u, and not seen yet: "
+                             "do nothing again before --dry-run shows a "
+                             "higher number",
+                             c->row.last + 1);
     return c->first ? 0
                     : bf_err_set(err, BF_ERR_REJECT, "refused",
                                  "it is written, and does not count: another "

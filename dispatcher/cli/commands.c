@@ -542,12 +542,14 @@ static const struct bf_command commands[] = {
             "  blockfleet usage correct ID duration_seconds=-1.5 runs=-1\n"
             "What is left of a quantity is never below zero. Sums count it\n"
             "on. Reads the topic first (--since: the row is no older), and\n"
-            "afterwards whether another correction came first. Needs a key of\n"
+            "afterwards whether another correction came first. Exits with 6\n"
+            "when an open transaction hides what was written: do nothing\n"
+            "again before --dry-run shows a higher number. Needs a key of\n"
             "purpose result.",
         .options = FLAGS(usage_correct_flags),
         .min_words = 1,
         .max_words = 1 + 7,
-        .exits = UNREACHABLE | REFUSED,
+        .exits = UNREACHABLE | REFUSED | BF_EXIT_BIT(BF_EXIT_PENDING),
         .run = bf_cmd_usage_correct,
     },
     {

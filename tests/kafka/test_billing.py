@@ -12,13 +12,14 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 from collections import Counter, defaultdict
 from decimal import Decimal
 from pathlib import Path
 
-from confluent_kafka import TopicPartition
+from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from dispatching import BIN, Dispatcher
 from fleet import FULL, QUICK, ROOT, Fleet, bfwire, now_ms, spread_jobs
@@ -399,6 +400,44 @@ class RecordsTest(Example):
         for words in (["x"], [name], [name, "runs"], [name, "runs=a"], [name, "x=1"]):
             self.cli("usage", "correct", *words, exits=2)
         self.cli("usage", "correct", name, "runs=1", "--void", exits=2)
+
+    def open_transaction(self, partition: int) -> Producer:
+        """A worker's, from here to its end: what comes behind it is hidden."""
+        producer = Producer(
+            {
+                "bootstrap.servers": self.cluster.bootstrap,
+                "transactional.id": "one-that-is-open",
+                "transaction.timeout.ms": int(HANG_S * 1000),
+                **QUICK,
+            }
+        )
+        producer.init_transactions(HANG_S)
+        producer.begin_transaction()
+        producer.produce("bf.usage", b"{}", b"acme", partition)
+        producer.flush(HANG_S)
+        return producer
+
+    def test_a_correction_behind_an_open_transaction(self) -> None:
+        row = self.row(0, self.at_ms)
+        words = "usage", "correct", row.text("ce_id")
+        self.fleet.produce("result", [row])
+        # It ends while the command looks: that takes longer, and all is well.
+        producer = self.open_transaction(row.partition)
+        ending = threading.Timer(3, producer.abort_transaction)
+        ending.start()
+        self.addCleanup(ending.join)
+        told = self.cli(*words, "duration_seconds=-0.5")
+        ending.join()
+        self.assertEqual(told["correction"]["correction_number"], 1)
+        # It does not: nobody came first, and nothing is to be done again.
+        producer = self.open_transaction(row.partition)
+        why = self.cli(*words, "duration_seconds=-0.25", exits=6)["why"]
+        self.assertIn("it is written, as number 2, and not seen yet", why)
+        producer.abort_transaction()
+        told = self.cli(*words, "runs=-1", "--dry-run")
+        self.assertEqual(told["correction"]["correction_number"], 3)
+        by = {line["quantity"]: line for line in told["quantities"]}
+        self.assertEqual(by["duration_seconds"]["was"], "0.750000")
 
     def test_the_same_correction_counts_once(self) -> None:
         row = self.row(0, self.at_ms)
