@@ -6,18 +6,12 @@
 #include "config/log.h"
 #include "schemas/check.h"
 
-/*
- * Of bf.state, to which no offset belongs. Above any log's end, so that what
- * watches the group's lag finds none there.
- */
-#define MARK_OFFSET (1LL << 40)
-
 static const enum bf_topic lane_topics[] = {BF_TOPIC_JOBS, BF_TOPIC_BATCH};
 _Static_assert(bf_countof(lane_topics) == BF_INPUT_LANES, "a topic each");
 
 void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
                        const struct bf_topics *topics, uint32_t shard,
-                       char ret_mark[BF_MARK_SIZE])
+                       int64_t end, char ret_mark[BF_MARK_SIZE])
 {
     rd_kafka_topic_partition_t *part = rd_kafka_topic_partition_list_add(
         offsets, bf_topic_name(topics, BF_TOPIC_STATE), (int32_t)shard);
@@ -25,7 +19,7 @@ void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
 
     randombytes_buf(bytes, sizeof(bytes));
     sodium_bin2hex(ret_mark, BF_MARK_SIZE, bytes, sizeof(bytes));
-    part->offset = MARK_OFFSET;
+    part->offset = end;
     part->metadata = bf_must(strdup(ret_mark));
     part->metadata_size = strlen(ret_mark);
 }
@@ -72,4 +66,45 @@ int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
                              metadata_of(&parts->elems[i]));
     rd_kafka_topic_partition_list_destroy(parts);
     return rc;
+}
+
+/* ---- what is still open ---- */
+
+#define OUTPUTS 5
+
+static const enum bf_topic outputs[OUTPUTS] = {
+    BF_TOPIC_RESULTS, BF_TOPIC_USAGE, BF_TOPIC_DEADLETTER, BF_TOPIC_CALLBACKS,
+    BF_TOPIC_STATE};
+
+/* In one request a broker: rd_kafka_query_watermark_offsets() asks for one. */
+static int ask_ends(rd_kafka_t *rk, const struct bf_topics *topics,
+                    uint32_t shard, int timeout_ms, int64_t ret[OUTPUTS])
+{
+    rd_kafka_topic_partition_list_t *parts =
+        rd_kafka_topic_partition_list_new(OUTPUTS);
+    int rc;
+
+    for (size_t i = 0; i < OUTPUTS; i++)
+        rd_kafka_topic_partition_list_add(
+            parts, bf_topic_name(topics, outputs[i]), (int32_t)shard)
+            ->offset = RD_KAFKA_OFFSET_END;
+    rc = rd_kafka_offsets_for_times(rk, parts, timeout_ms) ? -1 : 0;
+    for (int i = 0; i < OUTPUTS; i++) {
+        rc = parts->elems[i].err || parts->elems[i].offset < 0 ? -1 : rc;
+        ret[i] = parts->elems[i].offset;
+    }
+    rd_kafka_topic_partition_list_destroy(parts);
+    return rc;
+}
+
+int bf_committed_settled(rd_kafka_t *consumer, rd_kafka_t *reader,
+                         const struct bf_topics *topics, uint32_t shard,
+                         int timeout_ms)
+{
+    int64_t stable[OUTPUTS], high[OUTPUTS];
+
+    if (ask_ends(consumer, topics, shard, timeout_ms, stable) ||
+        ask_ends(reader, topics, shard, timeout_ms, high))
+        return -1;
+    return memcmp(stable, high, sizeof(high)) == 0;
 }

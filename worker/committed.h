@@ -14,10 +14,11 @@ struct bf_topics;
 /*
  * Adds an offset that means nothing but for its metadata, a mark that nobody
  * has used before: commit it, and an answer that shows the mark is not older.
+ * end: of bf.state, so that what watches the group's lag finds none there yet.
  */
 void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
                        const struct bf_topics *topics, uint32_t shard,
-                       char ret_mark[BF_MARK_SIZE]);
+                       int64_t end, char ret_mark[BF_MARK_SIZE]);
 
 /*
  * Fills all of ret but low and high. -1 when there is no answer yet: what is
@@ -27,5 +28,15 @@ void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
 int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
                      uint32_t shard, const char *mark, int timeout_ms,
                      struct bf_resume_facts ret[BF_INPUT_LANES]);
+
+/*
+ * Has every transaction ended that wrote to the shard's outputs? What stands
+ * behind an open one is hidden from readers, whoever wrote it. 1 or 0; -1: no
+ * answer. consumer reads what is committed, reader reads all. Blocks up to
+ * timeout_ms, twice.
+ */
+int bf_committed_settled(rd_kafka_t *consumer, rd_kafka_t *reader,
+                         const struct bf_topics *topics, uint32_t shard,
+                         int timeout_ms);
 
 #endif

@@ -11,11 +11,12 @@
 #include "worker/committed.h"
 #include "worker/crash.h"
 
-#define MAX_ITEMS 2048   /* of one transaction */
-#define RETRY_MS 100     /* between tries of what fails at once */
-#define CALL_MS 2000     /* of one blocking query */
-#define UNSTABLE_MS 1000 /* then a dead writer is fenced */
-#define MAX_FENCINGS 3   /* in FENCINGS_MS: somebody has our id */
+#define MAX_ITEMS 2048    /* of one transaction */
+#define RETRY_MS 100      /* between tries of what fails at once */
+#define CALL_MS 2000      /* of one blocking query */
+#define UNSTABLE_MS 1000  /* then a dead writer is fenced, again each time */
+#define UNSETTLED_MS 5000 /* then it is somebody else's transaction */
+#define MAX_FENCINGS 3    /* in FENCINGS_MS: somebody has our id */
 #define FENCINGS_MS 60000
 /*
  * After a commit is answered its markers are still being written, for 1 to 5
@@ -341,6 +342,16 @@ static void reopen(struct bf_committer *c)
         reply_fatal(c, &err);
 }
 
+static int ask_watermarks(const struct bf_committer *c, enum bf_topic topic,
+                          uint32_t shard, int64_t *ret_low, int64_t *ret_high)
+{
+    return rd_kafka_query_watermark_offsets(
+               c->config.reader, bf_topic_name(c->config.topics, topic),
+               (int32_t)shard, ret_low, ret_high, CALL_MS)
+               ? -1
+               : 0;
+}
+
 /* The first that is still ours; NULL: none is. */
 static const struct bf_touched *witness(const struct bf_committer *c,
                                         const struct bf_attempt *attempt)
@@ -365,10 +376,13 @@ static int put_mark(struct bf_committer *c, uint32_t shard,
         rd_kafka_topic_partition_list_new(1);
     struct bf_txn_batch batch = {.offsets = offsets, .group = c->group};
     struct bf_err err = {0};
-    enum bf_txn_end end;
+    enum bf_txn_end end = BF_TXN_ABORTED;
+    int64_t low, high;
 
-    bf_committed_mark(offsets, c->config.topics, shard, ret_mark);
-    end = bf_txn_run(c->txn, &batch, &err);
+    if (ask_watermarks(c, BF_TOPIC_STATE, shard, &low, &high) == 0) {
+        bf_committed_mark(offsets, c->config.topics, shard, high, ret_mark);
+        end = bf_txn_run(c->txn, &batch, &err);
+    }
     rd_kafka_topic_partition_list_destroy(offsets);
     if (end == BF_TXN_COMMITTED)
         return 0;
@@ -417,16 +431,6 @@ static void read_back(struct bf_committer *c)
 
 /* ---- what is committed: asked by a new owner ---- */
 
-static int ask_watermarks(const struct bf_committer *c, enum bf_topic topic,
-                          uint32_t shard, int64_t *ret_low, int64_t *ret_high)
-{
-    return rd_kafka_query_watermark_offsets(
-               c->config.reader, bf_topic_name(c->config.topics, topic),
-               (int32_t)shard, ret_low, ret_high, CALL_MS)
-               ? -1
-               : 0;
-}
-
 struct dead_writer {
     const struct bf_committer *c;
     const char *txn_id;
@@ -474,6 +478,19 @@ static void fence_writer(const struct bf_committer *c,
     }
 }
 
+/*
+ * A writer that died before it sent its offsets leaves them stable, and holds
+ * back readers of its outputs, us too, until the broker ends its transaction.
+ */
+static bool is_settled(const struct bf_committer *c,
+                       const struct bf_query *query)
+{
+    return bf_mono_ms() - query->asked_ms >= UNSETTLED_MS ||
+           bf_committed_settled(c->config.consumer, c->config.reader,
+                                c->config.topics, query->shard,
+                                UNSTABLE_MS) == 1;
+}
+
 /* 0 when all facts are there. */
 static int answer_query(struct bf_committer *c, struct bf_query *query)
 {
@@ -482,6 +499,8 @@ static int answer_query(struct bf_committer *c, struct bf_query *query)
                          NULL, UNSTABLE_MS, query->lanes))
         return -1;
     bf_crash_point("after_offset_fetch");
+    if (!is_settled(c, query))
+        return -1;
     /*
      * After the offsets, not before: once they are stable, all that the last
      * owner committed to the state lies below its high watermark.
@@ -515,8 +534,10 @@ static void serve_queries(struct bf_committer *c)
             continue;
         }
         /* The answer has taken its time: that counts, too. */
-        if (bf_mono_ms() - query->asked_ms >= UNSTABLE_MS)
+        if (bf_mono_ms() >= query->fence_ms) {
             fence_writer(c, query);
+            query->fence_ms = bf_mono_ms() + UNSTABLE_MS;
+        }
         /* Never less: rd_kafka_committed answers NOT_COORDINATOR at once. */
         query->next_ms = bf_mono_ms() + RETRY_MS;
         at = (struct bf_query **)&query->msg.next;
@@ -602,6 +623,7 @@ static void serve_message(struct bf_committer *c, struct bf_msg *msg)
         return;
     case BF_MSG_QUERY:
         ((struct bf_query *)msg)->asked_ms = bf_mono_ms();
+        ((struct bf_query *)msg)->fence_ms = bf_mono_ms() + UNSTABLE_MS;
         msg->next = c->queries ? &c->queries->msg : NULL;
         c->queries = (struct bf_query *)msg;
         return;

@@ -84,7 +84,7 @@ struct bf_query {
     struct bf_msg msg;
     uint32_t shard;
     uint32_t epoch;
-    int64_t asked_ms, next_ms; /* committer's */
+    int64_t asked_ms, next_ms, fence_ms; /* committer's */
     struct bf_resume_facts lanes[BF_INPUT_LANES];
     int64_t state_low, state_high;
 };

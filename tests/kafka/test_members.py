@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from confluent_kafka import IsolationLevel, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 from fleet import FULL, spread_jobs
 from harness import HANG_S, Api, Proc, Proxy, wait_until
 from reader import Reader
@@ -100,6 +102,7 @@ def overlaps(intervals: list[Interval]) -> Iterator[str]:
 
 class MembersTest(CrashCase):
     alone = True  # it measures how long a take-over takes
+    proxied = True
 
     def setUp(self) -> None:
         super().setUp()
@@ -110,11 +113,13 @@ class MembersTest(CrashCase):
 
     # ---- who is there
 
-    def join(self, count: int, env: dict[str, str] | None = None) -> None:
+    def join(
+        self, count: int, env: dict[str, str] | None = None, **more: object
+    ) -> None:
         for _ in range(count):
             name = f"w{len(self.members) + len(self.gone)}"
             options = {"worker__concurrency": 256, "noop__delay": "100ms"}
-            options |= {"log__rate": 0, "worker__drain": "5s"}
+            options |= {"log__rate": 0, "worker__drain": "5s", **more}
             self.members.append(Watched(self.start(name, env=env, **options)))
         self.settle(f"{count} more")
 
@@ -242,6 +247,35 @@ class MembersTest(CrashCase):
             wait_until(lambda it=victim: not it.proc.alive(), HANG_S, "its death")
             self.succeeded(victim, shards, victim.die(), reader)
 
+    def has_open(self, topic: str) -> bool:
+        """Does an open transaction hold back readers of one of its shards?"""
+        ends = []
+        for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED):
+            asked = {
+                TopicPartition(self.fleet.topic(topic), shard): OffsetSpec.latest()
+                for shard in range(SHARDS)
+            }
+            found = self.admin.list_offsets(asked, isolation_level=level)
+            ends.append([future.result(HANG_S).offset for future in found.values()])
+        return ends[0] != ends[1]
+
+    def killed_before_its_offsets(self, reader: Reader) -> None:
+        """What it had written already is in nobody's way for long."""
+        proxy = self.enterContext(Proxy(self.cluster))
+        self.admin = AdminClient({"bootstrap.servers": self.cluster.bootstrap})
+        self.join(1)
+        for _ in range(3):
+            proxied = self.cluster.proxy_bootstrap
+            self.join(1, bootstrap=proxied)
+            victim = self.members.pop()
+            hold = proxy.rule(Api.ADD_OFFSETS_TO_TXN, "hold_request", count=None)
+            hold.wait_hits()
+            wait_until(lambda: self.has_open("results"), HANG_S, "its results")
+            shards = victim.owned()
+            died = victim.die()
+            proxy.clear()
+            self.succeeded(victim, shards, died, reader)
+
     def judge_owners(self) -> list[Interval]:
         print("\n".join(self.moves))
         everyone = self.members + self.gone
@@ -254,6 +288,11 @@ class MembersTest(CrashCase):
     def test_one_owner_per_shard(self) -> None:
         self.judged(0, lambda: self.stream(self.members_come_and_go), 1200)
         self.assertGreater(len(self.judge_owners()), 7 * SHARDS // 2)
+
+    @unittest.skipUnless(FULL, "every death costs a session: --full")
+    def test_killed_before_its_offsets(self) -> None:
+        self.judged(0, lambda: self.stream(self.killed_before_its_offsets), 300)
+        self.judge_owners()
 
     @unittest.skipUnless(FULL, "every death costs a session: --full")
     def test_killed_in_a_transaction(self) -> None:
@@ -270,11 +309,11 @@ class HandOverTest(CrashCase):
         """librdkafka takes any unassign for the answer to a REVOKE: the shards
         that were being drained went to the other worker at once."""
         proxy = self.enterContext(Proxy(self.cluster))
-        # Six ends are asked for for each shard: all but some are open when the
-        # committer has to wait, for as long as it has patience.
+        # Ends are asked for seven times for each shard: all but some are open
+        # when the committer has to wait, for as long as it has patience.
         hold = proxy.rule(
             *(Api.LIST_OFFSETS, "hold_reply"),
-            skip=6 * (SHARDS - 3),
+            skip=7 * (SHARDS - 3),
             client="blockfleet-rereader",
         )
         jobs = spread_jobs(self.fleet, 120, 20, mixed)
