@@ -15,8 +15,9 @@
  * A key id is the first 16 hex digits of BLAKE2b-128 of the public key. A key
  * has one purpose; with workspaces, it speaks for these alone.
  *
- * What everybody may write to is not read ("keys_mode"), nor a trusted file of
- * a user who is neither root, nor us, nor the directory's owner ("keys_owner").
+ * What everybody may write to is not read ("keys_mode"), nor, where everybody
+ * may make files, a trusted file of a user who is neither root, nor us, nor the
+ * directory's owner ("keys_owner").
  *
  * A ring is immutable: to reload, load another, as config/trust.h does for
  * those who verify. Any thread may read and sign.

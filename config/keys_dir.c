@@ -69,8 +69,8 @@ static int check_writers(int fd, const char *dir, struct bf_err *err)
     if ((folder.st_mode & S_IWOTH) && !(folder.st_mode & S_ISVTX))
         return bf_err_set(err, BF_ERR_REJECT, "keys_mode",
                           "%.150s: everybody may write there; chmod o-w", dir);
-    if (file.st_uid != 0 && file.st_uid != geteuid() &&
-        file.st_uid != folder.st_uid)
+    if ((folder.st_mode & S_IWOTH) && file.st_uid != 0 &&
+        file.st_uid != geteuid() && file.st_uid != folder.st_uid)
         return bf_err_set(err, BF_ERR_REJECT, "keys_owner",
                           "%.150s/" TRUSTED " belongs to user %u, who owns "
                           "neither its directory nor this process",

@@ -5,6 +5,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <librdkafka/rdkafka.h>
@@ -231,10 +232,12 @@ static int failed(const char *path, struct bf_err *err)
 static int write_part(const char *path, const struct bf_buf *text,
                       struct bf_err *err)
 {
-    bf_autoclose int fd =
-        open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0644);
+    bf_autoclose int fd = -1;
 
-    if (fd < 0)
+    unlink(path); /* a rest of ours; what is not ours stays, and is refused */
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    /* The collector is another user, whatever our umask is. */
+    if (fd < 0 || fchmod(fd, 0644))
         return failed(path, err);
     errno = ENOSPC; /* what a short write means */
     return write(fd, text->data, text->len) == (ssize_t)text->len
@@ -275,7 +278,8 @@ static const char intro[] =
     "there every 10 s, in Prometheus' text format, for node_exporter's\n"
     "`--collector.textfile.directory`; it is removed when the worker ends in\n"
     "order. How old it is tells `node_textfile_mtime_seconds`. Every metric\n"
-    "has the label `worker`, the transactional id.\n"
+    "has the label `worker`, the transactional id. Under systemd the unit\n"
+    "needs a `ReadWritePaths=` of that directory.\n"
     "\n"
     "| metric | type | labels | what |\n"
     "| --- | --- | --- | --- |\n";

@@ -619,14 +619,15 @@ int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,
                   struct bf_err *err)
 {
     struct epoll_event events[8];
+    int more = 0;
 
     worker->shift = shift;
     while (!has_left(worker)) {
-        int more = tick(worker, err);
         int wait = worker->stopping ? 50 : 1000;
 
+        more = tick(worker, err);
         if (more < 0)
-            return -1;
+            break;
         wait = bf_shards_wait(worker->shards, wait);
         wait = more ? 0 : bf_runs_wait(worker->runs, wait);
         epoll_wait(worker->epoll_fd, events, (int)bf_countof(events), wait);
@@ -634,6 +635,8 @@ int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,
     if (worker->settings->worker.metrics_dir[0])
         bf_worker_metrics_remove(worker->slot.txn_id,
                                  worker->settings->worker.metrics_dir);
+    if (more < 0)
+        return -1;
     bf_log_info("left_group", bf_kv_str("txn_id", worker->slot.txn_id));
     return 0;
 }

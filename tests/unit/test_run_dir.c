@@ -99,6 +99,9 @@ static void test_a_directory_of_somebody_else_is_refused(void **state)
     assert_int_equal(chown(below("new"), STRANGER + 1, STRANGER + 1), 0);
     assert_stranger_refused(below("new"));
     assert_int_equal(bf_run_dir_make(below("new"), &err), 0); /* root */
+    assert_int_equal(chmod(dir, 01777), 0);
+    assert_unfit(below("new"), "another user"); /* to root, too */
+    assert_int_equal(chmod(dir, 0755), 0);
     assert_int_equal(chown(below("new"), STRANGER, STRANGER), 0);
     assert_int_equal(symlink("new", below("link")), 0);
     assert_int_equal(lchown(below("link"), STRANGER + 1, STRANGER + 1), 0);
