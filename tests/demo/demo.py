@@ -210,9 +210,15 @@ A job by HTTP, and how it went:
   curl -s '{fleet.url}/v1/jobs' -H 'Content-Type: application/json' \\
     -H 'Prefer: wait=10' -d '{json.dumps(job)}'
 
-A video, or anything else that blockfleet help tells of:
+A shell of yours that knows this fleet (blockfleet help; blockfleet doctor):
 
-  {shell(fleet.command("video", "VIDEO", "-w", WORKSPACE, "-c", str(BLOCK), "--wait"))}
+  export PATH={PROGRAMS}:$PATH
+  export BLOCKFLEET_CONFIG={fleet.ini}
+  export URL={fleet.url}
+
+A video:
+
+  blockfleet video VIDEO -w {WORKSPACE} -c {BLOCK} --wait
 
 ./run down stops it all."""
     )
