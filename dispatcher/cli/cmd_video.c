@@ -85,11 +85,28 @@ struct gathering {
     struct bf_progress progress;
 };
 
+/* Its results would be taken for ours, or waited for instead of ours. */
+static int check_result(const struct task *task, const json_t *doc,
+                        struct bf_err *err)
+{
+    const char *id = json_string_value(json_object_get(doc, "job"));
+    int64_t others = id ? bf_video_job_others(&task->video, id) : 0;
+
+    return others == 0
+               ? 0
+               : bf_err_set(err, BF_ERR_REJECT, "refused",
+                            "batch %s was sent with --frames-per-job %d: "
+                            "give that, or another --batch",
+                            task->video.batch, (int)others);
+}
+
 static int on_result(void *arg, json_t *doc, struct bf_err *err)
 {
     struct gathering *gathering = arg;
     struct task *task = gathering->task;
 
+    if (check_result(task, doc, err))
+        return -1;
     if (!bf_video_out_wants(&task->out, doc, task->limit))
         return 0;
     if (complete(task, doc, err) ||

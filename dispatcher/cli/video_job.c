@@ -174,25 +174,63 @@ void bf_video_job_release(struct bf_video_job *video)
 void bf_video_job_id(const struct bf_video_job *video, uint64_t frame,
                      char out[BF_MAX_ID + 1])
 {
-    bf_assert(frame < BF_VIDEO_FRAMES);
-    snprintf(out, BF_MAX_ID + 1, "%.*s.%06u", BF_VIDEO_BATCH, video->batch,
-             (unsigned)frame);
+    char several[sizeof("1000x")] = "";
+
+    bf_assert(frame < BF_VIDEO_FRAMES && video->per_job <= BF_VIDEO_PER_JOB);
+    if (video->per_job > 1)
+        snprintf(several, sizeof(several), "%ux", video->per_job);
+    snprintf(out, BF_MAX_ID + 1, "%.*s.%s%06u", BF_VIDEO_BATCH, video->batch,
+             several, (unsigned)frame);
+}
+
+/* Exactly so many digits, or with 0 any number of them; NULL: they are not. */
+static const char *read_digits(const char *text, size_t count, int64_t *ret)
+{
+    size_t len = strspn(text, "0123456789");
+
+    if (len == 0 || len > DIGITS || (count > 0 && len != count))
+        return NULL;
+    *ret = strtoll(text, NULL, 10);
+    return text + len;
+}
+
+/* Of the batch's jobs: how many frames, and the first of them. */
+static int read_id(const struct bf_video_job *video, const char *id,
+                   int64_t *ret_per_job, int64_t *ret_frame)
+{
+    size_t len = strlen(video->batch);
+    const char *at = id + len + 1;
+
+    *ret_per_job = 1;
+    if (strncmp(id, video->batch, len) != 0 || id[len] != '.')
+        return -1;
+    if (strchr(at, 'x')) {
+        at = read_digits(at, 0, ret_per_job);
+        if (!at || *at++ != 'x')
+            return -1;
+    }
+    at = read_digits(at, DIGITS, ret_frame);
+    return at && !*at ? 0 : -1;
 }
 
 int64_t bf_video_job_frame(const struct bf_video_job *video, const char *id)
 {
-    size_t len = strlen(video->batch);
-    int64_t frame = 0;
+    int64_t per_job, frame;
 
-    if (strncmp(id, video->batch, len) != 0 || id[len] != '.' ||
-        strlen(id + len + 1) != DIGITS)
-        return -1;
-    for (const char *p = id + len + 1; *p; p++) {
-        if (*p < '0' || *p > '9')
-            return -1;
-        frame = frame * 10 + (*p - '0');
-    }
-    return frame;
+    return read_id(video, id, &per_job, &frame) == 0 &&
+                   per_job == video->per_job
+               ? frame
+               : -1;
+}
+
+int64_t bf_video_job_others(const struct bf_video_job *video, const char *id)
+{
+    int64_t per_job, frame;
+
+    return read_id(video, id, &per_job, &frame) == 0 &&
+                   per_job != video->per_job
+               ? per_job
+               : 0;
 }
 
 /*

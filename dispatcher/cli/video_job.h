@@ -18,9 +18,8 @@ struct bf_cli;
 struct bf_err;
 
 #define BF_VIDEO_FRAMES 1000000U /* frames that one batch may have */
-#define BF_VIDEO_BATCH                                                         \
-    (BF_MAX_ID - 7) /* characters; ".NNNNNN" follows them                      \
-                     */
+/* characters; ".NNNNNN", or of several frames ".Nx000000", follows them */
+#define BF_VIDEO_BATCH (BF_MAX_ID - 12)
 #define BF_VIDEO_JPEG                                                          \
     (10U << 20) /* bytes of one frame: its base64 must fit                     \
                  */
@@ -48,12 +47,15 @@ int bf_video_job_init(struct bf_video_job *video, struct bf_cli *cli,
 void bf_video_job_release(struct bf_video_job *video);
 #define bf_autovideo bf_cleanup(bf_video_job_release)
 
-/* The id of a job by its first frame. */
+/* The id of a job by its first frame: another, of another number of frames. */
 void bf_video_job_id(const struct bf_video_job *video, uint64_t frame,
                      char out[BF_MAX_ID + 1]);
 
 /* The first frame of this job, -1: none of ours. */
 int64_t bf_video_job_frame(const struct bf_video_job *video, const char *id);
+
+/* How many frames this job has, which is another number; 0: it is no such. */
+int64_t bf_video_job_others(const struct bf_video_job *video, const char *id);
 
 /* The first frame of the job that this one is in. */
 uint64_t bf_video_job_first(const struct bf_video_job *video, uint64_t frame);

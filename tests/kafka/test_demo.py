@@ -231,6 +231,16 @@ class VideoTest(unittest.TestCase):
         self.assertEqual(self.red(FRAMES), [11])
         self.video(*words, "--max-frames", "10", status=2)
 
+    def test_a_batch_has_jobs_of_one_size(self) -> None:
+        words = ("-c", self.block(SEVERAL), "--batch", "sized", "--max-frames", "8")
+        self.video(*words, "--frames-per-job", "4")
+        for other in (("--frames-per-job", "2"), ()):
+            told = self.video(*words, *other, status=4)
+            self.assertIn("was sent with --frames-per-job 4", told)
+            self.assertNotIn("sent        ", told)
+        again = self.video(*words, "--frames-per-job", "4")
+        self.assertIn("sent        0 of 2 jobs of 4 frames", again)
+
     def test_what_does_not_fit(self) -> None:
         words = ("-c", self.block(SEVERAL), "--frames-per-job", "4")
         told = self.video(*words, self.small("16k"), status=4)

@@ -138,16 +138,40 @@ static void test_ids_of_frames(void **state)
     char id[BF_MAX_ID + 1];
 
     (void)state;
-    bf_video_job_id(&video, 42, id);
-    assert_string_equal(id, "clip.1-x.000042");
-    assert_int_equal(bf_video_job_frame(&video, id), 42);
+    bf_video_job_id(&video, 40, id);
+    assert_string_equal(id, "clip.1-x.4x000040");
+    assert_int_equal(bf_video_job_frame(&video, id), 40);
+    assert_int_equal(bf_video_job_others(&video, id), 0);
     assert_int_equal(bf_video_job_first(&video, 42), 40);
     for (const char *const *other =
-             (const char *const[]){"clip.1-x", "clip.1-x.00042",
-                                   "clip.1.000042", "clip.1-x.00004z",
-                                   "clip.1-x.0000420", NULL};
-         *other; other++)
+             (const char *const[]){
+                 "clip.1-x", "clip.1-x.00042", "clip.1.000042",
+                 "clip.1-x.00004z", "clip.1-x.4x00042", "clip.1-x.x000042",
+                 "clip.1-x.4x4x000042", "clip.1-x.0000420",
+                 "clip.1-x.99999999999999999999x000042", NULL};
+         *other; other++) {
         assert_int_equal(bf_video_job_frame(&video, *other), -1);
+        assert_int_equal(bf_video_job_others(&video, *other), 0);
+    }
+}
+
+static void test_ids_of_another_number_of_frames(void **state)
+{
+    struct bf_video_job video = {.batch = "clip", .per_job = 1};
+    char id[BF_MAX_ID + 1];
+
+    (void)state;
+    bf_video_job_id(&video, 42, id);
+    assert_string_equal(id, "clip.000042");
+    assert_int_equal(bf_video_job_frame(&video, id), 42);
+    assert_int_equal(bf_video_job_frame(&video, "clip.4x000042"), -1);
+    assert_int_equal(bf_video_job_others(&video, "clip.4x000042"), 4);
+    video.per_job = 1000;
+    assert_int_equal(bf_video_job_frame(&video, id), -1);
+    assert_int_equal(bf_video_job_others(&video, id), 1);
+    memset(video.batch, 'a', BF_VIDEO_BATCH);
+    bf_video_job_id(&video, BF_VIDEO_FRAMES - 1, id);
+    assert_int_equal(bf_video_job_frame(&video, id), BF_VIDEO_FRAMES - 1);
 }
 
 int main(void)
@@ -159,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_an_image_over_the_ceiling),
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_ids_of_frames),
+        cmocka_unit_test(test_ids_of_another_number_of_frames),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
