@@ -94,7 +94,53 @@ void bf_batch_job_release(struct bf_batch_job *job)
 {
     json_decref(job->members);
     bf_buf_release(&job->given);
+    bf_seen_release(&job->ids);
     job->members = NULL;
+}
+
+/* ---- what an item is known by -------------------------------------------- */
+
+uint64_t bf_batch_job_mark(const struct bf_batch_job *job,
+                           const struct bf_item *item)
+{
+    unsigned char out[BF_HASH128_BYTES];
+    struct bf_hash hash;
+    uint64_t mark;
+
+    bf_hash_init(&hash, sizeof(out));
+    if (!job->items->file)
+        bf_hash_str(&hash, job->items->folder.names[item->index]);
+    bf_hash_part(&hash, item->bytes);
+    bf_hash_final(&hash, out);
+    mark = bf_get_u64be(out);
+    return mark > 1 ? mark : 2;
+}
+
+uint64_t bf_batch_job_marked(const json_t *doc)
+{
+    const char *text = json_string_value(
+        json_object_get(json_object_get(doc, "labels"), BF_BATCH_LABEL));
+    char *end = NULL;
+    uint64_t mark = text && strlen(text) == BF_BATCH_MARK_SIZE - 1
+                        ? strtoull(text, &end, 16)
+                        : 0;
+
+    return end && !*end && mark > 1 ? mark : 1;
+}
+
+/* members: its labels may be those of others. */
+static int set_mark(json_t *members, uint64_t mark)
+{
+    json_t *others = json_object_get(members, "labels");
+    json_t *labels = others ? json_copy(others) : json_object();
+    char text[BF_BATCH_MARK_SIZE];
+
+    snprintf(text, sizeof(text), "%016" PRIx64, mark);
+    return json_object_set_new(members, "labels", labels) ||
+                   json_object_set_new(labels, BF_BATCH_LABEL,
+                                       json_string(text))
+               ? -1
+               : 0;
 }
 
 /* ---- a line that is a job ------------------------------------------------ */
@@ -131,8 +177,33 @@ static int check_claims(const json_t *doc, const json_t *members,
     return 0;
 }
 
-static int add_whole(const json_t *members, struct bf_slice line,
-                     struct bf_buf *out, struct bf_err *err)
+/* Else there were fewer jobs than lines, and the batch never complete. */
+static int check_id(struct bf_batch_job *job, const json_t *doc,
+                    struct bf_err *err)
+{
+    const char *id = json_string_value(json_object_get(doc, "id"));
+    int fresh = id ? bf_seen_add(&job->ids, bf_slice_str(id), err) : 1;
+
+    return fresh != 0 ? (fresh < 0 ? -1 : 0)
+                      : bf_err_set(err, BF_ERR_REJECT, "usage",
+                                   "id: an earlier line has it too");
+}
+
+/* A line's own labels are instead of the options', but for ours. */
+static int mark_whole(json_t *doc, const json_t *members)
+{
+    json_t *labels = json_object_get(doc, "labels");
+    json_t *mark =
+        json_object_get(json_object_get(members, "labels"), BF_BATCH_LABEL);
+
+    return json_is_object(labels)
+               ? json_object_set(labels, BF_BATCH_LABEL, mark)
+               : 0;
+}
+
+static int add_whole(struct bf_batch_job *job, const json_t *members,
+                     struct bf_slice line, struct bf_buf *out,
+                     struct bf_err *err)
 {
     bf_autobuf struct bf_buf rest = BF_BUF_INIT(BF_SCAN_REST);
     json_auto_t *doc = NULL;
@@ -147,9 +218,10 @@ static int add_whole(const json_t *members, struct bf_slice line,
     drop_nulls(doc);
     if (check_claims(doc, members, err))
         return -1;
-    if (json_object_update_missing(doc, (json_t *)(uintptr_t)members))
+    if (mark_whole(doc, members) ||
+        json_object_update_missing(doc, (json_t *)(uintptr_t)members))
         return bf_err_oom(err);
-    return bf_splice_job(doc, inputs, out, err);
+    return check_id(job, doc, err) ? -1 : bf_splice_job(doc, inputs, out, err);
 }
 
 /* ---- inputs -------------------------------------------------------------- */
@@ -224,9 +296,8 @@ static int add_inputs(const struct bf_batch_job *job, const json_t *members,
     return bf_splice_job(members, bf_buf_slice(&inputs), out, err);
 }
 
-int bf_batch_job_line(const struct bf_batch_job *job,
-                      const struct bf_item *item, struct bf_buf *out,
-                      struct bf_err *err)
+int bf_batch_job_line(struct bf_batch_job *job, const struct bf_item *item,
+                      struct bf_buf *out, struct bf_err *err)
 {
     json_auto_t *members = json_copy(job->members);
     char id[BF_MAX_ID + 1];
@@ -235,8 +306,9 @@ int bf_batch_job_line(const struct bf_batch_job *job,
              item->index);
     if (!members || json_object_set_new(members, "id", json_string(id)) ||
         json_object_set_new(members, "batch_index",
-                            json_integer((json_int_t)item->index)))
+                            json_integer((json_int_t)item->index)) ||
+        set_mark(members, bf_batch_job_mark(job, item)))
         return bf_err_oom(err);
-    return job->whole ? add_whole(members, item->bytes, out, err)
+    return job->whole ? add_whole(job, members, item->bytes, out, err)
                       : add_inputs(job, members, item, out, err);
 }

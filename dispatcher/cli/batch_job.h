@@ -8,11 +8,15 @@
  * With --code, a line is the job's inputs; without, a whole job, and options
  * are what it does not say itself. Of a folder, a .json file is inputs; of
  * others they are file, its name, and image or content (bytes).
+ *
+ * A place says nothing of what is there: a label has a digest of the item, so
+ * that a file with lines put in or taken out is not taken for the one sent.
  */
 
 #include <jansson.h>
 
 #include "dispatcher/cli/items.h"
+#include "dispatcher/cli/seen.h"
 #include "schemas/ids.h"
 
 struct bf_cli;
@@ -26,7 +30,11 @@ struct bf_batch_job {
     bool whole;                   /* lines are jobs */
     struct bf_buf given;          /* --set, as "{...}" */
     char batch[BF_MAX_ID + 1];
+    struct bf_seen ids; /* private: of whole jobs so far */
 };
+
+#define BF_BATCH_LABEL "blockfleet.item"
+#define BF_BATCH_MARK_SIZE 17 /* 16 hex digits and a '\0' */
 
 /* From options. code: an initialised buffer that keeps the block's text. */
 int bf_batch_job_init(struct bf_batch_job *job, struct bf_cli *cli,
@@ -34,12 +42,18 @@ int bf_batch_job_init(struct bf_batch_job *job, struct bf_cli *cli,
                       struct bf_err *err);
 void bf_batch_job_release(struct bf_batch_job *job);
 
+/* What tells an item from others, as in the label; never 0 or 1. */
+uint64_t bf_batch_job_mark(const struct bf_batch_job *job,
+                           const struct bf_item *item);
+
+/* Of a job's document; 1: it has none. */
+uint64_t bf_batch_job_marked(const json_t *doc);
+
 /*
  * Append an item's job, one line without its end. REJECT: this one cannot be
- * one.
+ * one. Each item once: an id that an earlier one had is refused.
  */
-int bf_batch_job_line(const struct bf_batch_job *job,
-                      const struct bf_item *item, struct bf_buf *out,
-                      struct bf_err *err);
+int bf_batch_job_line(struct bf_batch_job *job, const struct bf_item *item,
+                      struct bf_buf *out, struct bf_err *err);
 
 #endif

@@ -17,6 +17,7 @@
 #define FOR_EVER_S UINT64_C(604800) /* a week */
 #define PAGE "1000"
 #define LOOKS 1000 /* jobs without success of which the first is shown */
+#define MEND "mend lines where they are, or give another --batch"
 #define NO_SUCCESS "failed,timed_out,cancelled,expired,rejected,unknown,dead"
 
 /* One run of the command. */
@@ -27,10 +28,10 @@ struct task {
     struct bf_items items;
     struct bf_batch_job job;
     struct bf_sender sender;
-    struct bf_buf code;   /* of the block */
-    unsigned char *known; /* a bit per item: it is there already */
-    json_t *batch;        /* as the dispatcher told last; NULL: none */
-    const char *rate;     /* --max-failure-rate; NULL: none */
+    struct bf_buf code; /* of the block */
+    uint64_t *known;    /* of each item: 0, or as bf_batch_job_marked() */
+    json_t *batch;      /* as the dispatcher told last; NULL: none */
+    const char *rate;   /* --max-failure-rate; NULL: none */
     bool waits;
     int64_t until_ms; /* bf_mono_ms() */
     int64_t began_ms;
@@ -70,9 +71,14 @@ static int on_known(void *arg, json_t *doc, struct bf_err *err)
     const json_t *index = json_object_get(doc, "batch_index");
     json_int_t i = json_is_integer(index) ? json_integer_value(index) : -1;
 
-    (void)err;
-    if (i >= 0 && (uint64_t)i < task->items.count)
-        task->known[i / 8] |= (unsigned char)(1U << (i % 8));
+    if (i < 0)
+        return 0;
+    if ((uint64_t)i >= task->items.count)
+        return bf_err_set(err, BF_ERR_REJECT, "local",
+                          "%lld or more were sent, and there are %" PRIu64
+                          " now: " MEND,
+                          (long long)i + 1, task->items.count);
+    task->known[i] = bf_batch_job_marked(doc);
     return 0;
 }
 
@@ -80,7 +86,7 @@ static int find_known(struct task *task, struct bf_err *err)
 {
     bf_autobuf struct bf_buf path = BF_BUF_INIT(1024);
 
-    task->known = calloc(task->items.count / 8 + 1, 1);
+    task->known = calloc(task->items.count, sizeof(*task->known));
     if (!task->known)
         return bf_err_oom(err);
     if (bf_batches_total(task->batch) == 0)
@@ -93,9 +99,36 @@ static int find_known(struct task *task, struct bf_err *err)
     return bf_client_rows(task->client, path.data, on_known, task, err);
 }
 
-static bool is_known(const struct task *task, uint64_t index)
+static int check_item(const struct task *task, const struct bf_item *item,
+                      struct bf_err *err)
 {
-    return (task->known[index / 8] >> (index % 8) & 1) != 0;
+    uint64_t mark = task->known[item->index];
+    char name[160];
+
+    if (mark <= 1 || mark == bf_batch_job_mark(&task->job, item))
+        return 0;
+    bf_items_name((void *)(uintptr_t)&task->items, item->number, name,
+                  sizeof(name));
+    return bf_err_set(err, BF_ERR_REJECT, "local",
+                      "%s is not what was sent in its place: " MEND, name);
+}
+
+/* Before anything is sent: one line put in makes all that follow others. */
+static int check_known(struct task *task, struct bf_err *err)
+{
+    struct bf_item item;
+    int got;
+
+    if (find_known(task, err))
+        return -1;
+    if (bf_batches_total(task->batch) == 0)
+        return 0;
+    while ((got = bf_items_next(&task->items, &item, err)) > 0) {
+        if (check_item(task, &item, err))
+            return -1;
+    }
+    bf_items_rewind(&task->items);
+    return got;
 }
 
 /* ---- sending ------------------------------------------------------------- */
@@ -104,12 +137,15 @@ static int send_item(struct task *task, const struct bf_item *item,
                      struct bf_err *err)
 {
     bf_autobuf struct bf_buf line = BF_BUF_INIT(BF_SPLICE_MAX);
+    bool known = task->known[item->index] != 0;
 
-    if (is_known(task, item->index))
+    /* a whole job's id is noted even so */
+    if (known && !task->job.whole)
         return 0;
     if (bf_batch_job_line(&task->job, item, &line, err) == 0)
-        return bf_sender_put(&task->sender, item->number, bf_buf_slice(&line),
-                             err);
+        return known ? 0
+                     : bf_sender_put(&task->sender, item->number,
+                                     bf_buf_slice(&line), err);
     if (err->kind != BF_ERR_REJECT)
         return -1;
     bf_sender_refuse(&task->sender, item->number, err->msg);
@@ -138,7 +174,7 @@ static int send_all(struct task *task, struct bf_err *err)
     struct bf_progress progress;
     int failed;
 
-    if (bf_batches_open(&task->at, task->rate, err) || find_known(task, err) ||
+    if (check_known(task, err) || bf_batches_open(&task->at, task->rate, err) ||
         bf_sender_init(&task->sender, err))
         return -1;
     bf_progress_init(&progress, task->cli, "sending   ", task->items.count);
@@ -347,11 +383,34 @@ static int wait_for_it(struct task *task, struct bf_err *err)
     return 0;
 }
 
+/* That it is sealed is no reason to say that all of this was run. */
+static int check_sealed(struct task *task, struct bf_err *err)
+{
+    const json_t *count = json_object_get(task->batch, "count");
+    uint64_t sealed = (uint64_t)json_integer_value(count);
+
+    if (sealed < task->items.count &&
+        !bf_args_has(&task->cli->args, "skip-refused"))
+        return bf_err_set(err, BF_ERR_REJECT, "refused",
+                          "the batch is sealed with %" PRIu64
+                          " jobs, of %" PRIu64
+                          " that there are now: give another --batch for "
+                          "those that are new, or --skip-refused if they were "
+                          "left out",
+                          sealed, task->items.count);
+    return check_known(task, err);
+}
+
 static int batch(struct task *task, struct bf_err *err)
 {
+    bool failed;
+
     if (begin(task, err))
         return -1;
-    if (bf_batches_is(task->batch, "failed") || is_sealed(task))
+    failed = bf_batches_is(task->batch, "failed");
+    if (!failed && is_sealed(task) && check_sealed(task, err))
+        return -1;
+    if (failed || is_sealed(task))
         bf_cli_say(task->cli,
                    "sent        0 of %" PRIu64 " jobs, it is "
                    "sealed or failed already",

@@ -398,8 +398,10 @@ static const struct bf_command commands[] = {
             "name and theirs follow from the file, the block and the options:"
             "\n"
             "the same command again adds what is missing, and runs nothing\n"
-            "twice. It waits until all have ended, and then tells how, with\n"
-            "the first of those that did not succeed. 'results --batch'\n"
+            "twice. With --batch, lines of which jobs are there have to be as\n"
+            "they were, in their places (label blockfleet.item): mend lines\n"
+            "where they are. It waits until all have ended, then tells how,\n"
+            "with the first of those that did not succeed. 'results --batch'\n"
             "fetches their results.",
         .options = FLAGS(batch_flags),
         .min_words = 1,

@@ -166,6 +166,14 @@ int bf_items_next(struct bf_items *items, struct bf_item *ret,
     return 1;
 }
 
+void bf_items_rewind(struct bf_items *items)
+{
+    if (items->file)
+        rewind(items->file);
+    items->line = 0;
+    items->next = 0;
+}
+
 void bf_items_name(void *arg, uint64_t number, char *out, size_t size)
 {
     const struct bf_items *items = arg;

@@ -51,6 +51,9 @@ struct bf_item {
 int bf_items_next(struct bf_items *items, struct bf_item *ret,
                   struct bf_err *err);
 
+/* The next one is the first again. */
+void bf_items_rewind(struct bf_items *items);
+
 /* "line 7", or the file's name; a bf_sender_name_fn. */
 void bf_items_name(void *arg, uint64_t number, char *out, size_t size);
 

@@ -108,7 +108,10 @@ class BatchCommandTest(CliCase):
         self.assertNotEqual(other["batch"], told["batch"])
 
     def test_what_is_refused_is_mended_or_left_out(self) -> None:
-        self.write("some.ndjson", [{}, {"lane": "fast"}, {}, {"batch": "other"}, {}])
+        self.write(
+            "some.ndjson",
+            [{}, {"lane": "fast"}, {}, {"batch": "other"}, {"workspace": "mend"}],
+        )
         words = ("some.ndjson", "mend", "--batch", "m")
         told = self.batch(*words, status=4)
         self.assertIn("line 2: refused: lane: must be", told)
@@ -128,6 +131,59 @@ class BatchCommandTest(CliCase):
         self.assertIn("line 2: refused: workspace", told)
         self.assertRegex(told, r"(?m)^state +complete$")
         self.assertRegex(told, r"(?m)^succeeded +2$")
+
+    def test_what_was_sent_is_not_put_elsewhere(self) -> None:
+        words = ("places.ndjson", "places", "-c", "block.py", "--batch", "p")
+        (self.folder / "places.ndjson").write_text('{"a":1}\n[2]\n{"a":3}\n')
+        told = self.batch(*words, "-l", "mine=1", status=4)
+        self.assertIn("line 2: refused", told)
+        other = "is not what was sent in its place: mend lines where they are"
+        (self.folder / "places.ndjson").write_text('{"a":0}\n{"a":1}\n[2]\n{"a":3}\n')
+        self.assertIn(f"line 1 {other}", self.batch(*words, status=7))
+        (self.folder / "places.ndjson").write_text('{"a":1}\n{"a":3}\n')
+        self.assertIn("3 or more were sent", self.batch(*words, status=7))
+        self.assertEqual(len(self.jobs("places", "jobs.batch")), 2)
+        self.assertEqual(self.told("places", "p")["state"], "open")
+        good = '{"a":1}\n{"a":2}\n{"a":3}\n'
+        (self.folder / "places.ndjson").write_text(good)
+        told = self.batch(*words)
+        self.assertIn("sent        1 of 3 jobs, the others are there already", told)
+        rows = self.blockfleet("jobs", "-w", "places", "--label", "mine=1", "--json")
+        self.assertEqual(len(json.loads(rows)), 2, rows)
+
+        # All was run: what is new or another now is not.
+        self.assertIn("sent        0 of 3 jobs", self.batch(*words))
+        (self.folder / "places.ndjson").write_text(good + '{"a":4}\n')
+        told = self.batch(*words, status=4)
+        self.assertIn("sealed with 3 jobs, of 4 that there are now", told)
+        (self.folder / "places.ndjson").write_text(good.replace("3", "4"))
+        self.assertIn(f"line 3 {other}", self.batch(*words, status=7))
+        self.assertEqual(len(self.jobs("places", "jobs.batch")), 3)
+
+    def test_files_are_known_by_their_names_too(self) -> None:
+        folder = self.folder / "named"
+        folder.mkdir()
+        for name in "bc":
+            (folder / name).write_text("the same")
+        words = ("named", "named", "-c", "block.py", "--batch", "n")
+        self.batch(*words)
+        (folder / "b").rename(folder / "a")
+        self.assertIn("a is not what was sent", self.batch(*words, status=7))
+
+    def test_an_id_is_that_of_one_line(self) -> None:
+        own = [{"id": "x"}, {}, {"id": "x"}, {"id": "ids.000001"}]
+        self.write("ids.ndjson", own)
+        words = ("ids.ndjson", "ids", "--batch", "ids")
+        told = self.batch(*words, status=4)
+        for line in (3, 4):
+            self.assertIn(f"line {line}: refused: id: an earlier line has it", told)
+        # It is one also when the first of them is there already.
+        self.assertIn("line 3: refused: id", self.batch(*words, status=4))
+        own[2:] = {"id": "y"}, {"labels": {"mine": "1"}}
+        self.write("ids.ndjson", own)
+        told = json.loads(self.batch(*words, "--json"))
+        self.assertEqual((told["sent"], told["succeeded"]), (2, 4))
+        self.assertIn("sent        0 of 4 jobs", self.batch(*words))
 
     def test_jobs_without_success(self) -> None:
         self.write("bad.ndjson", [{}, NO_BACKEND, {}, NO_BACKEND])
