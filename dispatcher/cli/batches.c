@@ -15,6 +15,7 @@
 #define TRIES 8
 #define POLL_MS 200
 #define MAX_POLL_MS 2000
+#define STALL_MS 60000
 
 /* ---- names --------------------------------------------------------------- */
 
@@ -198,6 +199,42 @@ static bool has_ended(const json_t *doc, uint64_t jobs)
            (total >= jobs && bf_batches_ended(doc) == total);
 }
 
+/*
+ * All that is there has ended, and nothing more has come: by the dispatcher's
+ * own time of what it knows, which stands still while it cannot read.
+ */
+struct stall {
+    uint64_t total;
+    int64_t since_ms; /* -1: it is none */
+};
+
+static bool is_stalled(struct stall *stall, const json_t *doc)
+{
+    const char *text = json_string_value(json_object_get(doc, "as_of"));
+    uint64_t total = bf_batches_total(doc);
+    int64_t at_ms;
+
+    if (!text || bf_time_parse(bf_slice_str(text), &at_ms) ||
+        bf_batches_ended(doc) < total) {
+        stall->since_ms = -1;
+        return false;
+    }
+    if (stall->since_ms < 0 || stall->total != total)
+        *stall = (struct stall){total, at_ms};
+    return at_ms - stall->since_ms >= STALL_MS;
+}
+
+static int too_few(const json_t *doc, const struct bf_batches_goal *goal,
+                   struct bf_err *err)
+{
+    return bf_err_set(err, BF_ERR_REJECT, "refused",
+                      "%" PRIu64 " of %" PRIu64 " %s are there and have "
+                      "ended, and for %d s no other has come: they were never "
+                      "sent, or two had one id",
+                      bf_batches_total(doc), goal->jobs, goal->things,
+                      STALL_MS / 1000);
+}
+
 static void show(struct bf_progress *progress, const json_t *doc, uint64_t jobs)
 {
     uint64_t ended = bf_batches_ended(doc);
@@ -215,8 +252,9 @@ int bf_batches_wait(struct bf_cli *cli, const struct bf_batches *at,
 {
     json_auto_t *doc = NULL;
     struct bf_progress progress;
+    struct stall stall = {.since_ms = -1};
     int failed, pause_ms = POLL_MS;
-    bool ended;
+    bool ended, stalled;
 
     bf_progress_init(&progress, cli, "running   ", goal->jobs);
     progress.plain = true;
@@ -225,7 +263,8 @@ int bf_batches_wait(struct bf_cli *cli, const struct bf_batches *at,
         doc = NULL;
         failed = bf_batches_get(at, &doc, err);
         ended = !failed && has_ended(doc, goal->jobs);
-        if (failed || ended || bf_mono_ms() >= goal->until_ms)
+        stalled = !failed && !ended && is_stalled(&stall, doc);
+        if (failed || ended || stalled || bf_mono_ms() >= goal->until_ms)
             break;
         show(&progress, doc, goal->jobs);
         poll(NULL, 0, pause_ms);
@@ -235,6 +274,8 @@ int bf_batches_wait(struct bf_cli *cli, const struct bf_batches *at,
     bf_progress_end(&progress);
     if (failed)
         return -1;
+    if (stalled)
+        return too_few(doc, goal, err);
     if (!ended)
         return bf_err_set(err, BF_ERR_RETRY, "pending",
                           "%" PRIu64 " of %" PRIu64 " %s have ended so far; "

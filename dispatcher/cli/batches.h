@@ -58,7 +58,8 @@ int bf_batches_seal(const struct bf_batches *at, uint64_t count,
 /*
  * Until so many jobs are there and all have ended, or the batch has failed;
  * with progress. things: what they are called. RETRY "pending" when
- * bf_mono_ms() is past until_ms. New reference in *ret.
+ * bf_mono_ms() is past until_ms; REJECT "refused" when fewer are there, all of
+ * which have ended, and no other comes. New reference in *ret.
  */
 struct bf_batches_goal {
     uint64_t jobs;

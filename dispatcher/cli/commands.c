@@ -473,7 +473,9 @@ static const struct bf_command commands[] = {
         .words = "[ID...]",
         .summary = "wait until jobs have ended",
         .help = "Then tells of them as status does. Exits with 1 when one of\n"
-                "them has not succeeded, with 6 when time was up.",
+                "them has not succeeded, with 6 when time was up, with 4 when\n"
+                "a batch has fewer jobs than its seal says, all of them have\n"
+                "ended, and in a minute no other has come.",
         .options = FLAGS(wait_flags),
         .max_words = SIZE_MAX,
         .exits = UNREACHABLE | REFUSED | ENDED,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cli_case import CODE, CliCase
+from dispatching import job
 from harness import HANG_S, wait_until
 
 NO_BACKEND = {"backend": "none"}  # it ends as rejected
@@ -274,6 +275,28 @@ class BatchCommandTest(CliCase):
             with self.subTest(words):
                 self.batch(words[0], "no", *words[1:], status=2)
         self.assertEqual(self.jobs("no", "jobs.batch"), [])
+
+
+class LongWaitTest(CliCase):
+    """A minute goes by."""
+
+    slow = True
+
+    def test_jobs_that_were_never_sent(self) -> None:
+        self.work()
+        jobs = [job("few", batch="f", batch_index=n, lane="batch") for n in (0, 1)]
+        self.assertEqual(self.dispatcher.post_lines(jobs).status, 200)
+        seal = json.dumps({"count": 3}).encode()
+        answer = self.dispatcher.request(
+            "POST",
+            "/v1/batches/f/seal?workspace=few",
+            seal,
+            {"Content-Type": "application/json"},
+        )
+        self.assertEqual(answer.status, 200, answer.body)
+        wait = ("wait", "-w", "few", "--batch", "f")
+        told = self.blockfleet(*wait, status=4)
+        self.assertIn("2 of 3 jobs are there and have ended", told)
 
 
 if __name__ == "__main__":
