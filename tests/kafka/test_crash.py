@@ -68,13 +68,17 @@ class CrashCase(FleetCase):
         self.killed.append(self.folder / f"{worker.name}.runs")
 
     def feed_until_dead(self, victim: Proc, why: str) -> None:
-        """A little at a time, so that there is always something to do."""
+        """A little at a time, so that there is always something to do; also
+        when an at_most_once job was never run, because its worker died."""
+        since = time.monotonic()
 
         def dead() -> bool:
+            nonlocal since
             if not victim.alive():
                 return True
             first = len(self.fleet.produced)
-            if self.runs() >= first:
+            if self.runs() >= first or time.monotonic() > since + 1:
+                since = time.monotonic()
                 self.fleet.submit(
                     self.fleet.job(f"ws-{n % WORKSPACES}", f"job-{n}", **mixed(n))
                     for n in range(first, first + 60)
