@@ -31,228 +31,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import select
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
-from concurrent.futures import Future
 from dataclasses import asdict, dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-RUNNER = ROOT / "worker" / "runner"
-MAX_BODY = 128 << 20
-FAULTS = frozenset(
-    "status close_unread close_before close_after status_after hang delay slow "
-    "truncate oversize garbage drop_idle".split()
-)
+import blocks
+from blocks import MAX_BODY, TOLD, Guard, Refused, RunLog, engine_of, trusted_run_keys
 
 
-@dataclass
-class Rule:
-    """What is to go wrong, and how often."""
-
-    fault: str
-    count: int = 1 << 30  # requests that it hits at most
-    every: int = 1  # hits every nth request that it matches
-    skip: int = 0  # lets the first ones pass
-    workspace: str | None = None
-    status: int = 0
-    retry_after: int | None = None
-    seconds: float = 1.0
-    bytes: int = 64 << 20
-    seen: int = 0
-    hits: int = 0
-
-    def __post_init__(self) -> None:
-        if self.fault not in FAULTS:
-            raise ValueError(f"no fault is called {self.fault!r}")
-
-    def takes(self, workspace: str | None) -> bool:
-        if self.hits >= self.count or self.workspace not in (None, workspace):
-            return False
-        self.seen += 1
-        if self.seen <= self.skip or (self.seen - self.skip) % self.every:
-            return False
-        self.hits += 1
-        return True
-
-
-# ---- who runs blocks ----------------------------------------------------------
-
-
-class Engine(Protocol):
-    def run(self, request: Mapping[str, Any]) -> dict[str, Any]: ...
-
-    def close(self) -> None: ...
-
-
-class Echo:
-    """Returns the inputs: for tests of everything but Python."""
-
-    def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        return {
-            "success": True,
-            "result": request["inputs_json"],
-            "stdout": None,
-            "stderr": None,
-            "execution_time_seconds": 0.000001,
-        }
-
-    def close(self) -> None:
-        pass
-
-
-class Runner:
-    """The fleet's own runner (worker/runner), one process for all threads."""
-
-    def __init__(self, *arguments: str) -> None:
-        sys.path.insert(0, str(RUNNER))
-        from bfrunner import frames
-
-        self._pack = frames.pack
-        self._reader = frames.Reader(MAX_BODY)
-        self._sock, theirs = socket.socketpair()
-        fd = theirs.fileno()
-        command = [sys.executable, "-I", str(RUNNER / "bfrunner"), "--fd", str(fd)]
-        self._process = subprocess.Popen([*command, *arguments], pass_fds=[fd])
-        theirs.close()
-        self._lock = threading.Lock()
-        self._waiting: dict[str, Future[tuple[dict[str, Any], bytes]]] = {}
-        self._serial = 0
-        self._thread = threading.Thread(target=self._receive, daemon=True)
-        self._thread.start()
-
-    def run(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        done: Future[tuple[dict[str, Any], bytes]] = Future()
-        timeout = float(request.get("timeout_seconds", "20"))
-        with self._lock:
-            # Of our own: a run that a worker lost may come again meanwhile.
-            self._serial += 1
-            run_id = f"{self._serial:032x}"
-            self._waiting[run_id] = done
-            head = {
-                "op": "run",
-                "run_id": run_id,
-                "workspace": request["workspace_id"],
-                "timeout_ms": max(1, round(timeout * 1000)),
-                "context": request.get("workflow_context") or {},
-                "run_function_name": request["run_function_name"],
-                "code_hash": request["code_hash"],
-            }
-            for name in (
-                "code_str",
-                "imports",
-                "init_function_code",
-                "init_function_name",
-            ):
-                if request.get(name) is not None:
-                    head[name] = request[name]
-            for piece in self._pack(head, request["inputs_json"].encode()):
-                self._sock.sendall(piece)
-        head, body = done.result()
-        if head["success"]:
-            head["result"] = body.decode()
-        return head
-
-    def _receive(self) -> None:
-        while data := self._sock.recv(1 << 20):
-            for head, body in self._reader.feed(data):
-                if head["op"] == "done":
-                    with self._lock:
-                        waiting = self._waiting.pop(head["run_id"])
-                    waiting.set_result((head, bytes(body or b"")))
-        with self._lock:
-            for waiting in self._waiting.values():
-                waiting.set_exception(ConnectionError("the runner is gone"))
-
-    def close(self) -> None:
-        self._sock.shutdown(socket.SHUT_RDWR)
-        try:
-            self._process.wait(10)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._thread.join()
-        self._sock.close()
-
-
-def engine_of(name: str) -> Engine:
-    if name == "auto":
-        name = "runner" if (RUNNER / "bfrunner").is_dir() else "echo"
-    return Echo() if name == "echo" else Runner()
-
-
-# ---- who may ask --------------------------------------------------------------
-
-
-class Refused(Exception):
-    """The request is not to be run: status and why."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-def trusted_run_keys(path: Path) -> dict[str, bytes]:
-    """Public keys by id out of a fleet's `trusted` file."""
-    wire = _wire()
-    keys = {}
-    for line in path.read_text().splitlines():
-        words = line.split()
-        if words[:2] == ["run", "ed25519"]:
-            public = wire.unb64(words[2], "bad_key")
-            keys[wire.key_id(public)] = public
-    return keys
-
-
-def _wire() -> Any:
-    """Only who checks signatures needs `cryptography`."""
-    sys.path.insert(0, str(ROOT / "tests" / "wire"))
-    import bfwire
-
-    return bfwire
-
-
-class Guard:
-    """Checks signatures, and that none comes twice."""
-
-    def __init__(self, keys: Mapping[str, bytes]) -> None:
-        self._wire = _wire()
-        self._keys = dict(keys)
-        self._lock = threading.Lock()
-        self._nonces: dict[str, int] = {}
-
-    def check(
-        self, method: str, target: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[str, str]:
-        """The run id that was signed, and the id of the key."""
-        now = int(time.time())
-        try:
-            said = self._wire.http_verify(
-                method, target, headers, body, self._keys, now
-            )
-        except self._wire.WireError as error:
-            raise Refused(401, str(error)) from None
-        with self._lock:
-            old = [n for n, expires in self._nonces.items() if expires < now]
-            for nonce in old:
-                del self._nonces[nonce]
-            if said.nonce in self._nonces:
-                raise Refused(401, "replayed")
-            self._nonces[said.nonce] = said.expires_s
-        return said.run_id, said.key_id
-
-
-# ---- the server ---------------------------------------------------------------
+class Rule(blocks.Rule):
+    faults = frozenset(
+        "status close_unread close_before close_after status_after hang delay slow "
+        "truncate oversize garbage drop_idle".split()
+    )
 
 
 @dataclass
@@ -270,12 +70,9 @@ class BlockServer:
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._guard = Guard(self.keys) if self.keys is not None else None
-        self._log_fd = -1
-        if self.log:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-            self._log_fd = os.open(self.log, flags, 0o644)
+        self._log = RunLog(self.log)
+        self.runs = self._log.runs
         self._engine = engine_of(self.engine)
-        self.runs: list[str] = []  # run ids, as in the log
         self.closing = threading.Event()
         self._server = _Server(("127.0.0.1", self.port), _Handler)
         self._server.owner = self
@@ -296,10 +93,7 @@ class BlockServer:
         self._thread.join()
         self._server.server_close()
         self._engine.close()
-        with self._lock:  # a request may still be under way
-            if self._log_fd >= 0:
-                os.close(self._log_fd)
-            self._log_fd = -1
+        self._log.close()
 
     def rule(self, fault: str, **options: Any) -> Rule:
         rule = Rule(fault, **options)
@@ -340,17 +134,11 @@ class BlockServer:
         return request, key
 
     def run(self, request: Mapping[str, Any], key: str) -> dict[str, Any]:
-        line = " ".join(
-            (request["run_id"], request["workspace_id"], request["code_hash"], key)
-        )
-        with self._lock:
-            self._counts["runs"] += 1
-            self.runs.append(request["run_id"])
-            if self._log_fd >= 0:
-                os.write(self._log_fd, f"{line}\n".encode())
+        self.count("runs")
+        self._log.add(request, key)
         if self.delay_seconds:
             self.closing.wait(self.delay_seconds)
-        return self._engine.run(request)
+        return self._engine.submit(request).result()
 
 
 class _Server(ThreadingHTTPServer):
@@ -428,10 +216,7 @@ class _Handler(BaseHTTPRequestHandler):
         if never_ran and answer.get("error_type") == "RunnerBusy":
             self._answer(503, b"{}", {"retry-after": "1"})
             return
-        keep = {"success", "result", "stdout", "stderr", "error", "error_type"}
-        keep |= {"line_number", "function_name", "execution_time_seconds"}
-        keep |= {"server_error", "code_hash", "stdout_truncated", "stderr_truncated"}
-        told = {name: value for name, value in answer.items() if name in keep}
+        told = {name: value for name, value in answer.items() if name in TOLD}
         self._answer_or_fail(told, rule)
 
     def _answer_or_fail(self, told: dict[str, Any], rule: Rule | None) -> None:
