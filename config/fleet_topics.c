@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "schemas/check.h"
 #include "schemas/err.h"
 
 #define MAX_PREFIX 100
@@ -42,6 +43,18 @@ const char *bf_topic_name(const struct bf_topics *topics, enum bf_topic which)
 {
     bf_assert(which < BF_TOPICS);
     return topics->names[which];
+}
+
+enum bf_topic bf_lane_topic(enum bf_lane lane)
+{
+    static const enum bf_topic topics[] = {
+        [BF_LANE_JOBS] = BF_TOPIC_JOBS,
+        [BF_LANE_BATCH] = BF_TOPIC_BATCH,
+        [BF_LANE_CONTROL] = BF_TOPIC_CONTROL,
+    };
+    _Static_assert(bf_countof(topics) == BF_LANES, "a topic each");
+
+    return topics[lane];
 }
 
 int bf_topic_of(const struct bf_topics *topics, const char *name)

@@ -15,6 +15,7 @@
 #include "schemas/buf.h"
 #include "schemas/limits.h"
 #include "schemas/purpose.h"
+#include "schemas/state.h"
 
 struct bf_err;
 
@@ -62,6 +63,9 @@ int bf_topics_init(struct bf_topics *topics, const char *prefix,
 
 /* The full name; lives as long as topics. */
 const char *bf_topic_name(const struct bf_topics *topics, enum bf_topic which);
+
+/* The topic that a lane's records stand in. */
+enum bf_topic bf_lane_topic(enum bf_lane lane);
 
 /* Which topic of the fleet has this name; -1: none. */
 int bf_topic_of(const struct bf_topics *topics, const char *name);

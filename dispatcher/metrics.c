@@ -163,14 +163,6 @@ static void put_expired(struct writing *w)
 
 static void put_sent(struct writing *w)
 {
-    static const struct {
-        enum bf_lane lane;
-        enum bf_topic topic;
-    } lanes[] = {
-        {BF_LANE_JOBS, BF_TOPIC_JOBS},
-        {BF_LANE_BATCH, BF_TOPIC_BATCH},
-        {BF_LANE_CONTROL, BF_TOPIC_CONTROL},
-    };
     static const char *const errors[] = {
         [BF_ACK_STORED] = "",
         [BF_ACK_NOT_STORED] = "not_stored",
@@ -178,12 +170,14 @@ static void put_sent(struct writing *w)
         [BF_ACK_TOO_LARGE] = "too_large",
     };
 
-    for (size_t i = 0; i < bf_countof(lanes); i++) {
+    for (int i = 0; i < BF_LANES; i++) {
         for (size_t k = 0; k < bf_countof(errors); k++)
-            put(w, (double)w->outbox.reported[lanes[i].lane][k],
+            put(w, (double)w->outbox.reported[i][k],
                 "{messaging_system=\"kafka\",messaging_operation_name=\"send\","
                 "messaging_destination_name=\"%s\",error_type=\"%s\"}",
-                bf_topic_name(w->api->conf.topics, lanes[i].topic), errors[k]);
+                bf_topic_name(w->api->conf.topics,
+                              bf_lane_topic((enum bf_lane)i)),
+                errors[k]);
     }
 }
 

@@ -241,15 +241,11 @@ static void watch_queue(struct bf_outbox *outbox)
 /* Now, so that the first job does not wait for their leaders. */
 static int open_topics(struct bf_outbox *outbox, struct bf_err *err)
 {
-    static const enum bf_topic which[BF_LANES] = {
-        [BF_LANE_JOBS] = BF_TOPIC_JOBS,
-        [BF_LANE_BATCH] = BF_TOPIC_BATCH,
-        [BF_LANE_CONTROL] = BF_TOPIC_CONTROL,
-    };
-
-    for (size_t i = 0; i < bf_countof(which); i++) {
+    for (int i = 0; i < BF_LANES; i++) {
         outbox->topics[i] = rd_kafka_topic_new(
-            outbox->rk, bf_topic_name(outbox->conf.topics, which[i]), NULL);
+            outbox->rk,
+            bf_topic_name(outbox->conf.topics, bf_lane_topic((enum bf_lane)i)),
+            NULL);
         if (!outbox->topics[i])
             return bf_err_set(err, BF_ERR_FATAL, "kafka_topic", "%s",
                               rd_kafka_err2str(rd_kafka_last_error()));
@@ -472,8 +468,7 @@ static int build(struct bf_outbox *outbox, struct bf_shipment *shipment,
 {
     struct bf_parcel *parcel = shipment->parcel;
     const struct bf_job *job = &parcel->intake.job;
-    enum bf_topic topic =
-        shipment->lane == BF_LANE_BATCH ? BF_TOPIC_BATCH : BF_TOPIC_JOBS;
+    enum bf_topic topic = bf_lane_topic(shipment->lane);
 
     bf_record_init(&parcel->rec, bf_topic_name(outbox->conf.topics, topic),
                    bf_partition(job->workspace, job->order_key, job->id,

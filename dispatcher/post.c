@@ -18,9 +18,7 @@ void bf_post_hold(struct bf_post *post, size_t bytes)
 static const char *topic_of(const struct bf_post *post,
                             const struct bf_shipment *shipment)
 {
-    return bf_topic_name(post->api->conf.topics, shipment->lane == BF_LANE_BATCH
-                                                     ? BF_TOPIC_BATCH
-                                                     : BF_TOPIC_JOBS);
+    return bf_topic_name(post->api->conf.topics, bf_lane_topic(shipment->lane));
 }
 
 void bf_post_put_place(const struct bf_post *post, struct bf_json_out *out,

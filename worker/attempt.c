@@ -8,12 +8,6 @@
 /* A b entry is at most this often written for a shard that is busy. */
 #define BASE_EVERY_MS 5000
 
-static const enum bf_topic lane_topics[] = {
-    [BF_LANE_JOBS] = BF_TOPIC_JOBS,
-    [BF_LANE_BATCH] = BF_TOPIC_BATCH,
-};
-_Static_assert(bf_countof(lane_topics) == BF_INPUT_LANES, "a topic each");
-
 void bf_attempt_free(struct bf_attempt *attempt)
 {
     if (!attempt)
@@ -123,7 +117,8 @@ static int add_offset(struct bf_attempt *attempt, const struct bf_touched *t,
     snprintf(meta.writer, sizeof(meta.writer), "%s", config->txn_id);
     bf_meta_encode(&meta, text);
     part = rd_kafka_topic_partition_list_add(
-        attempt->offsets, bf_topic_name(config->topics, lane_topics[lane]),
+        attempt->offsets,
+        bf_topic_name(config->topics, bf_lane_topic((enum bf_lane)lane)),
         (int32_t)t->shard);
     part->offset = meta.base;
     part->metadata = strdup(text);

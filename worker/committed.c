@@ -2,12 +2,8 @@
 
 #include <sodium.h>
 
-#include "config/fleet_topics.h"
 #include "config/log.h"
 #include "schemas/check.h"
-
-static const enum bf_topic lane_topics[] = {BF_TOPIC_JOBS, BF_TOPIC_BATCH};
-_Static_assert(bf_countof(lane_topics) == BF_INPUT_LANES, "a topic each");
 
 void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
                        const struct bf_topics *topics, uint32_t shard,
@@ -52,7 +48,8 @@ int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
 
     for (size_t i = 0; i < BF_INPUT_LANES; i++)
         rd_kafka_topic_partition_list_add(
-            parts, bf_topic_name(topics, lane_topics[i]), (int32_t)shard);
+            parts, bf_topic_name(topics, bf_lane_topic((enum bf_lane)i)),
+            (int32_t)shard);
     rd_kafka_topic_partition_list_add(
         parts, bf_topic_name(topics, BF_TOPIC_STATE), (int32_t)shard);
     rc = ask(rk, parts, timeout_ms);
@@ -70,26 +67,24 @@ int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
 
 /* ---- what is still open ---- */
 
-#define OUTPUTS 5
-
-static const enum bf_topic outputs[OUTPUTS] = {
+const enum bf_topic bf_outputs[BF_OUTPUTS] = {
     BF_TOPIC_RESULTS, BF_TOPIC_USAGE, BF_TOPIC_DEADLETTER, BF_TOPIC_CALLBACKS,
     BF_TOPIC_STATE};
 
 /* In one request a broker: rd_kafka_query_watermark_offsets() asks for one. */
 static int ask_ends(rd_kafka_t *rk, const struct bf_topics *topics,
-                    uint32_t shard, int timeout_ms, int64_t ret[OUTPUTS])
+                    uint32_t shard, int timeout_ms, int64_t ret[BF_OUTPUTS])
 {
     rd_kafka_topic_partition_list_t *parts =
-        rd_kafka_topic_partition_list_new(OUTPUTS);
+        rd_kafka_topic_partition_list_new(BF_OUTPUTS);
     int rc;
 
-    for (size_t i = 0; i < OUTPUTS; i++)
+    for (size_t i = 0; i < BF_OUTPUTS; i++)
         rd_kafka_topic_partition_list_add(
-            parts, bf_topic_name(topics, outputs[i]), (int32_t)shard)
+            parts, bf_topic_name(topics, bf_outputs[i]), (int32_t)shard)
             ->offset = RD_KAFKA_OFFSET_END;
     rc = rd_kafka_offsets_for_times(rk, parts, timeout_ms) ? -1 : 0;
-    for (int i = 0; i < OUTPUTS; i++) {
+    for (int i = 0; i < BF_OUTPUTS; i++) {
         rc = parts->elems[i].err || parts->elems[i].offset < 0 ? -1 : rc;
         ret[i] = parts->elems[i].offset;
     }
@@ -101,7 +96,7 @@ int bf_committed_settled(rd_kafka_t *consumer, rd_kafka_t *reader,
                          const struct bf_topics *topics, uint32_t shard,
                          int timeout_ms)
 {
-    int64_t stable[OUTPUTS], high[OUTPUTS];
+    int64_t stable[BF_OUTPUTS], high[BF_OUTPUTS];
 
     if (ask_ends(consumer, topics, shard, timeout_ms, stable) ||
         ask_ends(reader, topics, shard, timeout_ms, high))

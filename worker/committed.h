@@ -5,9 +5,8 @@
 
 #include <librdkafka/rdkafka.h>
 
+#include "config/fleet_topics.h"
 #include "worker/item.h"
-
-struct bf_topics;
 
 #define BF_MARK_SIZE (2 * 16 + 1)
 
@@ -28,6 +27,10 @@ void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
 int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
                      uint32_t shard, const char *mark, int timeout_ms,
                      struct bf_resume_facts ret[BF_INPUT_LANES]);
+
+/* What a worker writes to, in its transactions alone. */
+#define BF_OUTPUTS 5
+extern const enum bf_topic bf_outputs[BF_OUTPUTS];
 
 /*
  * Has every transaction ended that wrote to the shard's outputs? What stands

@@ -747,22 +747,17 @@ static void *committer_main(void *arg)
 
 static int create(struct bf_committer *c, struct bf_err *err)
 {
-    static const enum bf_topic outputs[] = {BF_TOPIC_RESULTS, BF_TOPIC_USAGE,
-                                            BF_TOPIC_DEADLETTER,
-                                            BF_TOPIC_CALLBACKS, BF_TOPIC_STATE};
-    const char **names = calloc(bf_countof(outputs), sizeof(char *));
-    struct bf_txn_config config = {.conf = own_conf,
-                                   .arg = c,
-                                   .topics = names,
-                                   .ntopics = bf_countof(outputs)};
+    const char **names = calloc(BF_OUTPUTS, sizeof(char *));
+    struct bf_txn_config config = {
+        .conf = own_conf, .arg = c, .topics = names, .ntopics = BF_OUTPUTS};
     int code;
 
     c->outputs = names;
     c->shards = calloc(c->config.shards, sizeof(*c->shards));
     if (!names || !c->shards)
         return bf_err_oom(err);
-    for (size_t i = 0; i < bf_countof(outputs); i++)
-        names[i] = bf_topic_name(c->config.topics, outputs[i]);
+    for (size_t i = 0; i < BF_OUTPUTS; i++)
+        names[i] = bf_topic_name(c->config.topics, bf_outputs[i]);
     c->txn = bf_txn_new(&config, err);
     c->in = c->txn ? bf_mailbox_new(err) : NULL;
     c->out = c->in ? bf_mailbox_new(err) : NULL;

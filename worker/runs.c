@@ -441,9 +441,7 @@ static void place(struct bf_task *task, const struct bf_pull *pull)
 
 static const char *lane_topic(const struct bf_runs *runs, enum bf_lane lane)
 {
-    return bf_topic_name(runs->config.ending.names.topics, lane == BF_LANE_BATCH
-                                                               ? BF_TOPIC_BATCH
-                                                               : BF_TOPIC_JOBS);
+    return bf_topic_name(runs->config.ending.names.topics, bf_lane_topic(lane));
 }
 
 /* Offsets that the log does not hold: a loss unless they were complete. */

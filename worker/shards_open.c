@@ -6,12 +6,6 @@
 #include "worker/committer.h"
 #include "worker/crash.h"
 
-static const enum bf_topic lane_topics[] = {
-    [BF_LANE_JOBS] = BF_TOPIC_JOBS,
-    [BF_LANE_BATCH] = BF_TOPIC_BATCH,
-};
-_Static_assert(bf_countof(lane_topics) == BF_INPUT_LANES, "a topic each");
-
 int bf_shards_ask(struct bf_shards *shards, uint32_t id,
                   rd_kafka_topic_partition_list_t *parts, struct bf_err *err)
 {
@@ -118,10 +112,10 @@ static int open_shard(struct bf_shards *shards, uint32_t id,
 
     slot->state = bf_state_reader_take(&slot->reader);
     for (size_t i = 0; i < BF_INPUT_LANES; i++) {
-        bf_lane_reader_init(
-            &slot->lanes[i],
-            bf_topic_name(shards->config.topics, lane_topics[i]), id,
-            &restored->lanes[i]);
+        bf_lane_reader_init(&slot->lanes[i],
+                            bf_topic_name(shards->config.topics,
+                                          bf_lane_topic((enum bf_lane)i)),
+                            id, &restored->lanes[i]);
         warn(id, (enum bf_lane)i, &restored->lanes[i]);
     }
     tell_committer(shards, id, restored);

@@ -2,16 +2,9 @@
 
 #include "schemas/err.h"
 
-static const enum bf_topic lane_topics[] = {
-    [BF_LANE_JOBS] = BF_TOPIC_JOBS,
-    [BF_LANE_BATCH] = BF_TOPIC_BATCH,
-    [BF_LANE_CONTROL] = BF_TOPIC_CONTROL,
-};
-_Static_assert(bf_countof(lane_topics) == BF_LANES, "a topic per lane");
-
 const char *bf_look_topic(const struct bf_topics *topics, enum bf_lane lane)
 {
-    return bf_topic_name(topics, lane_topics[lane]);
+    return bf_topic_name(topics, bf_lane_topic(lane));
 }
 
 int bf_look_init(struct bf_look *look, struct bf_kafka *kafka,
