@@ -371,7 +371,8 @@ const struct bf_option bf_options[] = {
      .value = "",
      .help = "PEM file with the certificate and those above it; with it, the "
              "HTTP API speaks TLS 1.2 or 1.3 only. A renewed one is taken "
-             "within seconds, for new connections. Empty is HTTP."},
+             "within seconds, for new connections; those that are there end "
+             "with their next answer. Empty is HTTP."},
     {STRING(dispatcher.tls_key), .name = "dispatcher.tls_key", .programs = D,
      .value = "",
      .help = "PEM file with the certificate's private key; only its owner may "

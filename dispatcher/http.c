@@ -25,7 +25,7 @@
 /*
  * libmicrohttpd knows one certificate from start to end: another one means
  * another daemon on the same socket. The one before it takes no connections
- * any more and goes with its last.
+ * any more, closes each of its own with the next answer and goes with the last.
  */
 struct daemon {
     struct MHD_Daemon *mhd;
@@ -334,6 +334,16 @@ static struct MHD_Response *response_of(struct bf_answer *answer)
     return response;
 }
 
+/* Its daemon takes no new connections: this one is to come again elsewhere. */
+static bool is_last_answer(const struct bf_request *req)
+{
+    const struct bf_http *http = req->http;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(req->connection, MHD_CONNECTION_INFO_DAEMON);
+
+    return http->listener.fd < 0 || (info && info->daemon != http->daemon->mhd);
+}
+
 static enum MHD_Result queue_answer(struct bf_request *req)
 {
     struct bf_answer *answer = &req->answer;
@@ -345,6 +355,8 @@ static enum MHD_Result queue_answer(struct bf_request *req)
     if (!response)
         return MHD_NO;
     add_headers(response, answer);
+    if (is_last_answer(req))
+        MHD_add_response_header(response, MHD_HTTP_HEADER_CONNECTION, "close");
     req->queued = true;
     if (req->http->bytes_per_s > 0)
         bf_guard_until(req->guarded,
@@ -367,6 +379,20 @@ static struct bf_guarded *guarded_of(struct MHD_Connection *connection)
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
 
     return info ? info->socket_context : NULL;
+}
+
+/*
+ * libmicrohttpd's own limit is each daemon's. Over it, whoever comes waits; who
+ * comes while connections of the daemon before take up the rest does not.
+ */
+static enum MHD_Result on_accept(void *cls, const struct sockaddr *address,
+                                 socklen_t len)
+{
+    const struct bf_http *http = cls;
+
+    (void)address;
+    (void)len;
+    return http->guard.count < http->conf.max_connections ? MHD_YES : MHD_NO;
 }
 
 /* The next request has to be there, with its headers, before that. */
@@ -646,8 +672,8 @@ static int run_mhd(struct bf_http *http, struct daemon *daemon,
     http->said[0] = '\0';
     make_items(http, daemon->tls, fd, &items);
     daemon->mhd = MHD_start_daemon(
-        flags | (daemon->tls ? MHD_USE_TLS : 0), 0, NULL, NULL, on_access, http,
-        MHD_OPTION_EXTERNAL_LOGGER, on_complaint, http, MHD_OPTION_ARRAY,
+        flags | (daemon->tls ? MHD_USE_TLS : 0), 0, on_accept, http, on_access,
+        http, MHD_OPTION_EXTERNAL_LOGGER, on_complaint, http, MHD_OPTION_ARRAY,
         items.list, MHD_OPTION_END);
     if (daemon->mhd)
         info = MHD_get_daemon_info(daemon->mhd, MHD_DAEMON_INFO_EPOLL_FD);

@@ -69,13 +69,14 @@ void bf_http_run(struct bf_http *http);
 
 /*
  * Once a second or so. 1: the certificate or its key have changed, and new
- * connections get the new one; those that are there keep theirs. 0: nothing
- * new. -1: they have changed and cannot be used; the old ones go on, and *err
- * is set once for each change.
+ * connections get the new one; those that are there keep theirs and are closed
+ * with their next answer, or when none is asked for. 0: nothing new. -1: they
+ * have changed and cannot be used; the old ones go on, and *err is set once for
+ * each change.
  */
 int bf_http_renew(struct bf_http *http, struct bf_err *err);
 
-/* No new connections from now on; those that are there are finished. */
+/* No new connections; those that are there are closed with their answers. */
 void bf_http_quiesce(struct bf_http *http);
 /* Requests that have begun and are not gone. */
 size_t bf_http_active(const struct bf_http *http);

@@ -299,20 +299,28 @@ class DoorTest(Front):
         cert, key = make_certificate(folder)
         first = cert.read_text()
         dispatcher = self.new_dispatcher(
-            "renew", dispatcher__tls_cert=str(cert), dispatcher__tls_key=str(key)
+            "renew",
+            dispatcher__tls_cert=str(cert),
+            dispatcher__tls_key=str(key),
+            dispatcher__connections="16",
         ).start(ready=False)
         assert dispatcher.proc is not None
         host, port = dispatcher.address.rsplit(":", 1)
         trusting = ssl.create_default_context(cadata=first)
-        kept = http.client.HTTPSConnection(
-            host, int(port), timeout=HANG_S, context=trusting
-        )
 
-        def ask_kept() -> int:
-            kept.request("GET", "/healthz")
-            answer = kept.getresponse()
+        def connected() -> http.client.HTTPSConnection:
+            connection = http.client.HTTPSConnection(
+                host, int(port), timeout=HANG_S, context=trusting
+            )
+            connection.connect()
+            return connection
+
+        def ask(connection: http.client.HTTPSConnection) -> str | None:
+            connection.request("GET", "/healthz")
+            answer = connection.getresponse()
             answer.read()
-            return answer.status
+            self.assertEqual(answer.status, 200)
+            return answer.getheader("Connection")
 
         def served() -> str:
             return ssl.get_server_certificate((host, int(port)), timeout=20)
@@ -322,14 +330,23 @@ class DoorTest(Front):
                 line.get("event") == event for line in dispatcher.proc.log_json()
             )
 
-        self.assertEqual(ask_kept(), 200)
+        kept = [connected() for _ in range(8)]
+        self.assertNotEqual(ask(kept[0]), "close")
         self.assertEqual(served(), first)
         for times in (1, 2):
             make_certificate(folder)
             wait_until(told("tls_renewed", times), HANG_S, "the new certificate")
             self.assertEqual(served(), cert.read_text())
             self.assertNotEqual(served(), first)
-            self.assertEqual(ask_kept(), 200)
+            self.assertEqual(ask(kept[times]), "close")
+        # All of them count, whichever certificate they have; six are left.
+        trusting.load_verify_locations(cadata=cert.read_text())
+        more: list[http.client.HTTPSConnection] = []
+        with self.assertRaises(OSError):
+            while len(more) <= 10:
+                more.append(connected())
+        for connection in more + kept:
+            connection.close()
         second = cert.read_text()
         fds = Path(f"/proc/{dispatcher.proc.pid}/fd")
         before = len(list(fds.iterdir()))
@@ -337,8 +354,6 @@ class DoorTest(Front):
         wait_until(told("tls_not_renewed", 1), HANG_S, "the complaint")
         wait_until(lambda: len(list(fds.iterdir())) <= before, HANG_S, "no more fds")
         self.assertEqual(served(), second)
-        self.assertEqual(ask_kept(), 200)
-        kept.close()
         make_certificate(folder)
         wait_until(told("tls_renewed", 3), HANG_S, "the next certificate")
         self.assertEqual(served(), cert.read_text())

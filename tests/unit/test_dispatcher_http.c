@@ -148,11 +148,45 @@ static void test_answered_later_is_due_at_once(void **state)
     bf_http_free(app.http);
 }
 
+/* The answer to a GET on a connection that was open before. */
+static void ask(struct app *app, int fd, char *out, size_t size)
+{
+    ssize_t n;
+
+    app->gone = false;
+    send_text(fd, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    run_until(app, app->gone);
+    n = recv(fd, out, size - 1, 0);
+    assert_true(n > 0);
+    out[n] = '\0';
+}
+
+static void test_who_is_to_go_is_told(void **state)
+{
+    char text[256];
+    struct app app;
+    int fd;
+
+    (void)state;
+    start(&app);
+    fd = connected(&app);
+    ask(&app, fd, text, sizeof(text));
+    assert_null(strcasestr(text, "Connection: close"));
+    bf_http_quiesce(app.http);
+    ask(&app, fd, text, sizeof(text));
+    assert_non_null(strcasestr(text, "Connection: close"));
+    run_until(&app, bf_http_connections(app.http) == 0);
+    assert_int_equal(recv(fd, text, sizeof(text), 0), 0);
+    close(fd);
+    bf_http_free(app.http);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumed_is_due_at_once),
         cmocka_unit_test(test_answered_later_is_due_at_once),
+        cmocka_unit_test(test_who_is_to_go_is_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
