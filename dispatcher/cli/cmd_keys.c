@@ -115,6 +115,39 @@ enum bf_exit bf_cmd_keys_list(struct bf_cli *cli)
     return list(cli, &err) ? bf_cli_fail(cli, &err) : BF_EXIT_OK;
 }
 
+/* What a runner far away checks our runs by: lines of a trusted file, those
+ * revoked left out. */
+static int print_public(struct bf_cli *cli, struct bf_err *err)
+{
+    bf_autokeyring struct bf_keyring *ring =
+        bf_keyring_load(cli->settings->keys.dir, err);
+    bf_autobuf struct bf_buf text = BF_BUF_INIT(BF_KEYS_MAX * (size_t)MAX_LINE);
+    enum bf_purpose purpose = BF_PURPOSE_RUN;
+
+    if (!ring ||
+        (cli->args.nwords > 0 && purpose_of(cli->args.words[0], &purpose, err)))
+        return -1;
+    for (size_t i = 0; i < bf_keyring_count(ring); i++) {
+        const struct bf_trusted *key = bf_keyring_at(ring, i);
+
+        if (key->purpose == purpose && !key->revoked &&
+            (trusted_line(key, &text, err) || bf_buf_adds(&text, "\n", err)))
+            return -1;
+    }
+    if (text.len == 0)
+        return bf_err_set(err, BF_ERR_REJECT, "local",
+                          "no key of purpose %s is trusted in %.150s",
+                          bf_purpose_name(purpose), cli->settings->keys.dir);
+    return bf_cli_print(cli, &text, err);
+}
+
+enum bf_exit bf_cmd_keys_public(struct bf_cli *cli)
+{
+    struct bf_err err = {0};
+
+    return print_public(cli, &err) ? bf_cli_fail(cli, &err) : BF_EXIT_OK;
+}
+
 static int show_new(struct bf_cli *cli, enum bf_purpose purpose, const char *id,
                     struct bf_err *err)
 {

@@ -318,6 +318,17 @@ static const struct bf_command commands[] = {
         .run = bf_cmd_keys_list,
     },
     {
+        .name = "keys public",
+        .words = "[PURPOSE]",
+        .summary = "print the public keys that others verify us by",
+        .help =
+            "One line a key, without those revoked; PURPOSE is run unless\n"
+            "said. It is what a runner on Modal or E2B is given as its keys\n"
+            "(BLOCKFLEET_RUN_KEYS, or bfrunner http --keys).",
+        .max_words = 1,
+        .run = bf_cmd_keys_public,
+    },
+    {
         .name = "keys trust",
         .words = "LINE...",
         .summary = "trust a public key for one purpose",

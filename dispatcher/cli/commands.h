@@ -20,6 +20,7 @@ bf_cmd_fn bf_cmd_help;
 bf_cmd_fn bf_cmd_jobs;
 bf_cmd_fn bf_cmd_keys_list;
 bf_cmd_fn bf_cmd_keys_new;
+bf_cmd_fn bf_cmd_keys_public;
 bf_cmd_fn bf_cmd_keys_revoke;
 bf_cmd_fn bf_cmd_keys_trust;
 bf_cmd_fn bf_cmd_results;

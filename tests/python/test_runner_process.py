@@ -29,6 +29,26 @@ HOLD = (
 )
 
 
+class MeterTest(RunnerTest):
+    ARGUMENTS = ("--preload", "none")
+
+    def test_what_a_run_used(self) -> None:
+        code = (
+            "def run(mib):\n"
+            "    block = b'x' * (mib << 20)\n"
+            "    while time.process_time() < 0.05: pass\n"
+            "    return len(block)\n"
+        )
+        for boot in ("cold", "warm"):
+            done = self.runner.wait(self.start(code, {"mib": 64}))
+            self.assertTrue(done.success, done.error)
+            self.assertEqual(done.boot, boot)
+            self.assertGreaterEqual(done.cpu_us, 40_000)
+            self.assertLess(done.cpu_us, 60_000_000)
+            self.assertGreater(done.max_rss_bytes, 64 << 20)
+            self.assertLess(done.max_rss_bytes, 4 << 30)
+
+
 class SlotTest(RunnerTest):
     ARGUMENTS = ("--preload", "none", "--slots", "4", "--queue-bytes", "100000")
 

@@ -153,6 +153,7 @@ static void test_keys(void **state)
     char folder[] = "/tmp/test_cli_main.XXXXXX";
     char here[64], there[64];
     autorun made, bad, trusted, again, revoked, listed, unknown;
+    autorun public, none, gone;
     json_auto_t *doc = NULL;
     json_auto_t *rows = NULL;
     const char *id, *line;
@@ -169,12 +170,21 @@ static void test_keys(void **state)
     assert_non_null(strstr(line, " workspaces=x,y"));
     RUN(&bad, "keys", "new", "jobs", here);
     assert_int_equal(bad.number, BF_EXIT_USAGE);
+    RUN(&public, "keys", "public", "job", here);
+    assert_int_equal(public.number, BF_EXIT_OK);
+    assert_int_equal(strncmp(public.out, line, strlen(line)), 0);
+    assert_string_equal(public.out + strlen(line), "\n");
+    RUN(&none, "keys", "public", here);
+    assert_int_equal(none.number, BF_EXIT_LOCAL);
+    assert_non_null(strstr(none.err, "no key of purpose run"));
     RUN(&trusted, "keys", "trust", line, "caf\xe9", there); /* no UTF-8 */
     assert_int_equal(trusted.number, BF_EXIT_OK);
     RUN(&again, "keys", "trust", "job", "ed25519", "AAAA", there);
     assert_int_equal(again.number, BF_EXIT_LOCAL);
     RUN(&revoked, "keys", "revoke", id, there);
     assert_int_equal(revoked.number, BF_EXIT_OK);
+    RUN(&gone, "keys", "public", "job", there);
+    assert_int_equal(gone.number, BF_EXIT_LOCAL);
     RUN(&unknown, "keys", "revoke", "0123456789abcdef", there);
     assert_int_equal(unknown.number, BF_EXIT_LOCAL);
     RUN(&listed, "keys", "list", there, "--json");

@@ -37,7 +37,10 @@ class Run:
     start_ns: int = 0
     due_ns: int = 0  # when something must have happened
     started_at_ms: int = 0
+    # As its template tells them, where its code ran too: an estimate.
     cpu_seconds: float = 0.0
+    max_rss_bytes: int = 0
+    cold: bool = False  # it waited for its code to be loaded
     captures: tuple[Capture, Capture] = field(default_factory=_captures)
     # Read ends, and the write ends until the run's process has them.
     pipes: dict[int, Capture] = field(default_factory=dict)

@@ -8,7 +8,7 @@ say except what the kernel confirms.
 Orders from the zygote, one datagram each on a SOCK_SEQPACKET pair:
 
     F + descriptors (area, stdout, stderr)   fork a run      -> P pid | E errno
-    W pid                                    reap that child -> S pid status cpu_us
+    W pid                                    reap that child -> S pid status µs rss_kb
 
 and once, unasked: B + JSON, the report on loading ({"success": true, …}).
 A run is reaped only when told to, so its pid cannot be another's while the
@@ -35,7 +35,7 @@ from bfrunner.cache import Code
 from bfrunner.options import Options
 
 PID = struct.Struct("<cI")
-STATUS = struct.Struct("<cIiQ")
+STATUS = struct.Struct("<cIiQQ")
 ORDER_BYTES = 16
 REPLY_BYTES = 96 << 10
 
@@ -201,9 +201,10 @@ def _answer_wait(control: socket.socket, pid: int) -> None:
     try:
         _, status, usage = _wait4(pid, 0)
         cpu_us = int((usage.ru_utime + usage.ru_stime) * 1e6)
+        rss_kb = max(0, usage.ru_maxrss)
     except ChildProcessError:
-        status, cpu_us = -1, 0
-    control.send(STATUS.pack(b"S", pid, status, cpu_us))
+        status, cpu_us, rss_kb = -1, 0, 0
+    control.send(STATUS.pack(b"S", pid, status, cpu_us, rss_kb))
 
 
 def _run_main(loaded: block.Loaded, birth: Birth, fds: list[int]) -> None:

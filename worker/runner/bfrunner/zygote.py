@@ -156,6 +156,7 @@ class Zygote:
             if run.state != "queued":
                 continue
             if template is not None and not template.ready:
+                run.cold = True
                 template.waiting.append(run)
             elif template is not None or self._make_room():
                 self._begin(run, template)
@@ -215,7 +216,7 @@ class Zygote:
         theirs.close()
         ours.setblocking(False)
         template = Template(run.key, pid, ours, run)
-        run.state, run.template = "booting", template
+        run.state, run.template, run.cold = "booting", template, True
         template.active.add(run)
         # Another may be loading already: then this one serves one run only.
         self._templates.setdefault(run.key, template)
@@ -246,8 +247,10 @@ class Zygote:
             self._drop(template.starting[0], "RunnerBusy", f"cannot fork: {error}")
             return True
         if kind == b"S" and len(message) == STATUS.size:
-            _, pid, status, cpu_us = STATUS.unpack(message)
-            return self._on_reaped(template, pid, status, cpu_us / 1e6)
+            _, pid, status, cpu_us, rss_kb = STATUS.unpack(message)
+            # User code may have said this: no number that others choke on.
+            used = min(cpu_us, 1 << 50) / 1e6, min(rss_kb, 1 << 40) << 10
+            return self._on_reaped(template, pid, status, used)
         return False
 
     def _on_booted(self, template: Template, run: Run, raw: bytes) -> bool:
@@ -438,12 +441,12 @@ class Zygote:
             self._kill_template(template)
 
     def _on_reaped(
-        self, template: Template, pid: int, status: int, cpu_seconds: float
+        self, template: Template, pid: int, status: int, used: tuple[float, int]
     ) -> bool:
         run = self._run_pids.get(pid)
         if run is None or run.template is not template or run.state != "ending":
             return False
-        run.cpu_seconds = cpu_seconds
+        run.cpu_seconds, run.max_rss_bytes = used
         self._finish(run, None if status < 0 else status)
         return True
 
@@ -467,6 +470,7 @@ class Zygote:
                 self._on_template_death(template, status)
             elif run is not None:
                 run.cpu_seconds = usage.ru_utime + usage.ru_stime
+                run.max_rss_bytes = usage.ru_maxrss << 10
                 self._finish(run, status)
             else:
                 self._sweep()  # it may have left children, which are ours now
@@ -499,6 +503,9 @@ class Zygote:
         told, result = verdict.judge(answer, end)
         done = verdict.done(run.id, run.key[1], run.started_at_ms)
         done["duration_us"] = (ended_ns - run.start_ns) // 1000
+        done["cpu_us"] = round(run.cpu_seconds * 1e6)
+        done["max_rss_bytes"] = run.max_rss_bytes
+        done["boot"] = "cold" if run.cold else "warm"
         for name, capture in zip(("stdout", "stderr"), run.captures, strict=True):
             done[name], done[f"{name}_truncated"] = capture.text()
         self._release(run)
