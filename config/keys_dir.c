@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "config/keys_private.h"
+#include "config/writers.h"
 #include "schemas/err.h"
 
 #define TRUSTED "trusted"
@@ -50,34 +51,6 @@ static int read_all(int fd, struct bf_buf *ret, struct bf_err *err)
     }
 }
 
-/*
- * Whoever may write here decides whom the fleet believes. A group may: that is
- * how some share the work. Of a directory like /tmp, where everybody may make
- * files but not replace others', the file's owner tells.
- */
-static int check_writers(int fd, const char *dir, struct bf_err *err)
-{
-    struct stat file, folder;
-
-    if (fstat(fd, &file) || stat(dir, &folder))
-        return failed(err, "look at", dir);
-    if (file.st_mode & S_IWOTH)
-        return bf_err_set(err, BF_ERR_REJECT, "keys_mode",
-                          "%.150s/" TRUSTED ": everybody may write it; "
-                          "chmod o-w",
-                          dir);
-    if ((folder.st_mode & S_IWOTH) && !(folder.st_mode & S_ISVTX))
-        return bf_err_set(err, BF_ERR_REJECT, "keys_mode",
-                          "%.150s: everybody may write there; chmod o-w", dir);
-    if ((folder.st_mode & S_IWOTH) && file.st_uid != 0 &&
-        file.st_uid != geteuid() && file.st_uid != folder.st_uid)
-        return bf_err_set(err, BF_ERR_REJECT, "keys_owner",
-                          "%.150s/" TRUSTED " belongs to user %u, who owns "
-                          "neither its directory nor this process",
-                          dir, (unsigned)file.st_uid);
-    return 0;
-}
-
 int bf_trusted_read(const char *dir, bool may_miss, struct bf_buf *ret,
                     struct bf_err *err)
 {
@@ -94,7 +67,7 @@ int bf_trusted_read(const char *dir, bool may_miss, struct bf_buf *ret,
                           "cannot open %.120s (errno %d); blockfleet keys new "
                           "makes one",
                           path, errno);
-    return check_writers(fd, dir, err) ? -1 : read_all(fd, ret, err);
+    return bf_writers_check(fd, path, err) ? -1 : read_all(fd, ret, err);
 }
 
 /* Closing the descriptor unlocks. -1 with *err set. */

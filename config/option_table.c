@@ -380,7 +380,8 @@ const struct bf_option bf_options[] = {
     {STRING(dispatcher.api_keys), .name = "dispatcher.api_keys",
      .programs = D | C, .computed = "<keys.dir>/api_keys", .form = &text_form,
      .help = "File of API keys, as hashes, that blockfleet apikeys writes; "
-             "read again when it changes."},
+             "read again when it changes. Not one that others may read, write "
+             "or replace."},
     {SIZE(dispatcher.max_body_bytes, 1 * K, 4 * G),
      .name = "dispatcher.max_body", .programs = D, .value = "64M",
      .help = "Largest body of one request that is no NDJSON upload."},

@@ -72,7 +72,10 @@ struct bf_slice bf_apikey_only(const struct bf_apikey *key);
 
 /* ---- the file -------------------------------------------------------------*/
 
-/* REJECT when others may read it. may_miss: no file is a set of no keys. */
+/*
+ * REJECT when others may read it, or write it (config/writers.h). may_miss: no
+ * file is a set of no keys.
+ */
 struct bf_apikeys *bf_apikeys_load(const char *path, bool may_miss,
                                    struct bf_err *err);
 

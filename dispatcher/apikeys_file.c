@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 
 #include "config/secret.h"
+#include "config/writers.h"
 #include "dispatcher/apikeys_private.h"
 #include "schemas/err.h"
 #include "schemas/time.h"
@@ -34,13 +35,15 @@ static int failed(struct bf_err *err, const char *verb, const char *path)
 struct bf_apikeys *bf_apikeys_load(const char *path, bool may_miss,
                                    struct bf_err *err)
 {
+    bf_autoclose int fd = open(path, O_PATH | O_CLOEXEC);
     bf_autofree char *text = NULL;
     struct bf_apikeys *keys;
-    struct stat st;
     size_t len = 0;
 
-    if (may_miss && stat(path, &st) && errno == ENOENT)
+    if (fd < 0 && errno == ENOENT && may_miss)
         return bf_apikeys_parse((struct bf_slice){"", 0}, err);
+    if (fd >= 0 && bf_writers_check(fd, path, err))
+        return NULL;
     text = malloc(BF_APIKEYS_FILE_MAX);
     if (!text) {
         bf_err_oom(err);
@@ -91,7 +94,7 @@ static int place_open(struct place *place, const char *path, struct bf_err *err)
     place->fd = open(place->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (place->fd < 0 || flock(place->fd, LOCK_EX))
         return failed(err, "lock", place->dir);
-    return 0;
+    return bf_writers_check_dir(place->dir, err);
 }
 
 static int write_all(int fd, struct bf_slice text)

@@ -238,6 +238,36 @@ static void a_file_that_others_may_read_is_refused(void **state)
     assert_string_equal(err.code, "secret_mode");
 }
 
+static void expect_refused(const char *code)
+{
+    struct bf_err err = {0};
+
+    assert_null(bf_apikeys_load(rig.path, true, &err));
+    assert_string_equal(err.code, code);
+}
+
+static void a_file_that_others_may_write_is_refused(void **state)
+{
+    const struct bf_apikey want = {.workspaces = S("a")};
+    char id[BF_APIKEY_ID_SIZE], token[BF_APIKEY_TOKEN_SIZE];
+    struct bf_err err = {0};
+
+    (void)state;
+    assert_int_equal(chmod(rig.dir, 0777), 0);
+    assert_refused(bf_apikeys_add(rig.path, &want, id, token, &err), err,
+                   "keys_mode");
+    assert_int_equal(chmod(rig.dir, 01777), 0);
+    add("a", id, token);
+    assert_int_equal(chmod(rig.dir, 0777), 0);
+    expect_refused("keys_mode");
+    assert_int_equal(chmod(rig.dir, 01777), 0);
+    if (geteuid() == 0) {
+        /* Anybody could have made it there. */
+        assert_int_equal(chown(rig.path, 12345, 12345), 0);
+        expect_refused("keys_owner");
+    }
+}
+
 static void a_comment_cannot_add_a_line(void **state)
 {
     const struct bf_apikey want = {.workspaces = S("a"),
@@ -283,6 +313,7 @@ int main(void)
         WITH_FILE(the_file_holds_no_secret),
         WITH_FILE(a_revoked_key_stays_in_the_file),
         WITH_FILE(a_file_that_others_may_read_is_refused),
+        WITH_FILE(a_file_that_others_may_write_is_refused),
         WITH_FILE(a_comment_cannot_add_a_line),
         WITH_FILE(a_comment_is_text_and_nothing_else),
     };
