@@ -192,16 +192,16 @@ static inline void golden_case(const char *file, const json_t *one,
         golden_differs(file, one, out);
 }
 
-/* Every case of schemas/golden/<name>.json; how many there were. */
-static inline size_t golden_file(const char *name, const struct golden_op *ops)
+/* Every case of <folder>/<name>.json; how many there were. */
+static inline size_t golden_folder(const char *folder, const char *name,
+                                   const struct golden_op *ops)
 {
     bf_autojson json_t *doc = NULL;
     json_error_t why;
     json_t *cases;
     char path[512];
 
-    snprintf(path, sizeof(path), "%s/schemas/golden/%s.json", BF_SOURCE_DIR,
-             name);
+    snprintf(path, sizeof(path), "%s/%s/%s.json", BF_SOURCE_DIR, folder, name);
     doc = json_load_file(path, JSON_ALLOW_NUL | JSON_REJECT_DUPLICATES, &why);
     if (!doc)
         fail_msg("%s: %s", path, why.text);
@@ -209,6 +209,18 @@ static inline size_t golden_file(const char *name, const struct golden_op *ops)
     for (size_t i = 0; i < json_array_size(cases); i++)
         golden_case(name, json_array_get(cases, i), ops);
     return json_array_size(cases);
+}
+
+static inline size_t golden_file(const char *name, const struct golden_op *ops)
+{
+    return golden_folder("schemas/golden", name, ops);
+}
+
+/* What libraries of others write: tests/wire/vendor_golden.py. */
+static inline size_t golden_vendor(const char *name,
+                                   const struct golden_op *ops)
+{
+    return golden_folder("tests/wire/golden", name, ops);
 }
 
 #endif
