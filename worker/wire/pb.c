@@ -149,13 +149,14 @@ static int take_bytes(struct bf_slice *in, uint64_t len, struct bf_slice *ret,
 static int take_fixed(struct bf_slice *in, size_t size, uint64_t *ret,
                       struct bf_err *err)
 {
-    struct bf_slice bytes;
     uint64_t bits = 0;
 
-    if (take_bytes(in, size, &bytes, err))
-        return -1;
+    if (in->len < size)
+        return bad(err, "a field is cut off");
     for (size_t i = size; i > 0; i--)
-        bits = bits << 8 | (unsigned char)bytes.ptr[i - 1];
+        bits = bits << 8 | (unsigned char)in->ptr[i - 1];
+    in->ptr += size;
+    in->len -= size;
     *ret = bits;
     return 0;
 }
@@ -163,7 +164,7 @@ static int take_fixed(struct bf_slice *in, size_t size, uint64_t *ret,
 static int take_value(struct bf_slice *in, struct bf_pb_field *field,
                       struct bf_err *err)
 {
-    uint64_t len;
+    uint64_t len = 0;
 
     switch (field->wire) {
     case BF_PB_VARINT:
@@ -185,7 +186,7 @@ int bf_pb_next(struct bf_slice *message, struct bf_pb_field *ret,
 {
     struct bf_slice in = *message;
     struct bf_pb_field field = {0};
-    uint64_t tag;
+    uint64_t tag = 0;
 
     if (in.len == 0)
         return 0;
