@@ -69,7 +69,7 @@ from blocks import (
     engine_of,
     trusted_run_keys,
 )
-from web import Exchange, Gone, TooLarge, WebServer
+from web import Exchange, Gone, Request, TooLarge, WebServer
 
 sys.path.insert(0, str(RUNNER))
 from bfrunner import cache  # noqa: E402
@@ -331,9 +331,11 @@ class ModalEdge:
     burst: float = 0.0
     relative: str = "query"  # how a Location is written: query, path, url
     skew_s: float = 0.0  # of the containers' clock
+    keep: int = 0  # so many requests, the first ones
     rules: list[Rule] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.requests: list[tuple[Request, bytes]] = []  # kept, bodies as sent
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._log = RunLog(self.log)
@@ -454,6 +456,8 @@ class ModalEdge:
             exchange.cut()
             return
         raw = await exchange.body()
+        if len(self.requests) < self.keep:
+            self.requests.append((exchange.request, raw))
         if rule and not self._starts(rule):
             await self._spoil(exchange, rule, None)
         elif not workspace:
@@ -528,7 +532,7 @@ class ModalEdge:
         self.count("redirected")
         await self._send(exchange, Reply(303, headers, b""))
 
-    def _where(self, said: Any, call: Call) -> str:
+    def _where(self, said: Request, call: Call) -> str:
         query = parse_qs(said.parts.query)
         query[CALL_ID] = [call.name]
         path = said.parts.path
