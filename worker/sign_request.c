@@ -1,11 +1,11 @@
 #include "worker/sign_request.h"
 
-#include <arpa/inet.h>
 #include <sodium.h>
 
 #include "schemas/err.h"
 #include "schemas/httpsig.h"
 #include "schemas/limits.h"
+#include "worker/url.h"
 
 #define CONTENT_TYPE "application/json"
 #define NONCE_BYTES 16
@@ -30,75 +30,16 @@ static int add(struct bf_run_headers *headers, const char *name,
     return 0;
 }
 
-/* ---- URLs ---- */
-
-struct url {
-    const char *scheme; /* a literal */
-    struct bf_slice host, port, rest;
-};
-
-/* What config/ let through: no user name, no white space. */
-static int split(const char *text, struct url *ret, struct bf_err *err)
-{
-    bool tls = strncasecmp(text, "https://", 8) == 0;
-    const char *host = text + (tls ? 8 : 7);
-    size_t len, host_len;
-
-    if (!tls && strncasecmp(text, "http://", 7) != 0)
-        return bf_err_set(err, BF_ERR_REJECT, "bad_url",
-                          "neither http:// nor https://: %.100s", text);
-    len = strcspn(host, "/?#");
-    host_len = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/?#");
-    if (len == 0 || host_len > len || memchr(host, '@', len) ||
-        (host_len < len && host[host_len] != ':'))
-        return bf_err_set(err, BF_ERR_REJECT, "bad_url", "no host in %.100s",
-                          text);
-    ret->scheme = tls ? "https" : "http";
-    ret->host = (struct bf_slice){host, host_len};
-    ret->port = (struct bf_slice){host + host_len, len - host_len};
-    ret->rest = (struct bf_slice){host + len, strcspn(host + len, "#")};
-    return 0;
-}
-
-int bf_target_uri(const char *url, struct bf_buf *out, struct bf_err *err)
-{
-    struct url u = {.scheme = "http"};
-
-    if (split(url, &u, err))
-        return -1;
-    /* Clients leave the scheme's own port out of the Host header. */
-    if (bf_slice_is(u.port, u.scheme[4] ? ":443" : ":80") || u.port.len == 1)
-        u.port.len = 0;
-    return bf_buf_addf(out, err, "%s://%.*s%.*s%s%.*s", u.scheme,
-                       BF_SLICE_ARG(u.host), BF_SLICE_ARG(u.port),
-                       u.rest.len > 0 && u.rest.ptr[0] == '/' ? "" : "/",
-                       BF_SLICE_ARG(u.rest));
-}
-
-static bool is_loopback(struct bf_slice host)
-{
-    char text[64];
-    struct in_addr address;
-
-    if (host.len >= sizeof(text))
-        return false;
-    snprintf(text, sizeof(text), "%.*s", BF_SLICE_ARG(host));
-    if (strcasecmp(text, "localhost") == 0 || strcmp(text, "[::1]") == 0)
-        return true;
-    return inet_pton(AF_INET, text, &address) == 1 &&
-           ntohl(address.s_addr) >> 24 == 127;
-}
-
 int bf_sign_request_check(const char *url, const struct bf_signer *signer,
                           struct bf_err *err)
 {
-    struct url u = {.scheme = "http"};
+    bf_autobuf struct bf_buf origin = BF_BUF_INIT(BF_MAX_URL + 16);
 
-    if (split(url, &u, err)) {
+    if (bf_url_origin(url, &origin, err)) {
         err->kind = BF_ERR_FATAL;
         return -1;
     }
-    if (signer || is_loopback(u.host))
+    if (signer || bf_url_is_loopback(url))
         return 0;
     return bf_err_set(err, BF_ERR_FATAL, "unsigned",
                       "runs would leave this machine unsigned (%.100s): make "

@@ -30,7 +30,7 @@ struct bf_forwarded {
     size_t nbody;
     const char *run_id;
     int64_t now_ms;
-    uint32_t timeout_ms;
+    int64_t timeout_ms; /* how long the other side may take */
 };
 
 /*
@@ -48,11 +48,5 @@ int bf_sign_request(const struct bf_forwarded *what,
  */
 int bf_sign_request_check(const char *url, const struct bf_signer *signer,
                           struct bf_err *err);
-
-/*
- * @target-uri of RFC 9421 as the other side sees it: scheme, authority without
- * a default port, at least "/", query, no fragment. REJECT "bad_url".
- */
-int bf_target_uri(const char *url, struct bf_buf *out, struct bf_err *err);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "schemas/httpsig.h"
 #include "worker/sign_request.h"
+#include "worker/url.h"
 
 #define RUN_ID "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"
 
