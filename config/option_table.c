@@ -283,6 +283,11 @@ const struct bf_option bf_options[] = {
              "seconds, as <transactional id>.prom for node_exporter's textfile "
              "collector: worker/METRICS.md. Empty is none."},
 
+    {STRING(worker.ca_file), .name = "worker.ca_file", .programs = W,
+     .value = "",
+     .help = "PEM file of the authorities that providers' certificates are "
+             "checked by; empty is the system's."},
+
     {DURATION(noop.delay_ms, 0, 3600000), .name = "noop.delay", .programs = W,
      .value = "0ms",
      .help = "The noop backend answers after up to this long, spread by run."},

@@ -158,6 +158,12 @@ struct bf_slice bf_secret_reveal(const struct bf_secret *secret,
     return (struct bf_slice){secret->bytes, secret->len};
 }
 
+bool bf_secret_is_for(const struct bf_secret *secret, const char *origin)
+{
+    bf_assert(secret && secret->magic == SECRET_MAGIC);
+    return strcmp(secret->origin, origin) == 0;
+}
+
 bool bf_secret_equal(const struct bf_secret *secret, struct bf_slice bytes)
 {
     bf_assert(secret && secret->magic == SECRET_MAGIC);

@@ -50,6 +50,9 @@ BF_DEFINE_CLEANUP(bf_secret_freep, struct bf_secret *, bf_secret_free)
 struct bf_slice bf_secret_reveal(const struct bf_secret *secret,
                                  const char *origin);
 
+/* May it be sent to, or used by, this one? */
+bool bf_secret_is_for(const struct bf_secret *secret, const char *origin);
+
 /* In time that depends on the lengths alone. */
 bool bf_secret_equal(const struct bf_secret *secret, struct bf_slice bytes);
 

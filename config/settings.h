@@ -105,6 +105,7 @@ struct bf_settings {
         int64_t default_timeout_ms; /* of a run whose job names none */
         char *log_runs;             /* path, or "" */
         char *metrics_dir;          /* or "" */
+        char *ca_file;              /* path, or "" */
     } worker;
 
     struct {

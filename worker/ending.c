@@ -168,6 +168,8 @@ int bf_ending_run(const struct bf_ending *ending, struct bf_task *task,
     end->report = run_end->report;
     end->isolation = run_end->isolation;
     end->provider = run_end->provider;
+    end->vcpu_us = run_end->vcpu_us;
+    end->memory_gib_us = run_end->memory_gib_us;
     end->backend = task->run->backend->name;
     end->duration_us = run_end->duration_us >= 0
                            ? run_end->duration_us

@@ -5,33 +5,53 @@
 
 _Static_assert(BF_REQUEST_SLICES <= BF_HTTP_SLICES, "a request fits a call");
 
-struct bf_http_call *bf_forward_send(const struct bf_forward *forward,
-                                     const struct bf_run_input *input,
-                                     const struct bf_request *request,
-                                     void *opaque, struct bf_err *err)
+/* The backend's own lines, then those that come with a signature. */
+#define MAX_LINES 32
+
+static int sign(const struct bf_forward *forward,
+                const struct bf_run_input *input,
+                const struct bf_request *request, struct bf_run_headers *ret,
+                struct bf_err *err)
 {
-    bf_autoheaders struct bf_run_headers headers = {.n = 0};
     struct bf_forwarded what = {
         .url = request->url,
         .body = request->body,
         .nbody = request->nbody,
         .run_id = input->run_id,
         .now_ms = bf_now_ms(),
-        .timeout_ms = input->job->timeout_ms,
+        .timeout_ms = (int64_t)input->job->timeout_ms + request->grace_ms,
     };
-    const char *lines[BF_RUN_HEADERS];
-    struct bf_http_post post = {.url = request->url,
-                                .headers = lines,
-                                .body = request->body,
-                                .nbody = request->nbody};
 
-    bf_assert(request->by == BF_BY_HTTP);
-    if (bf_sign_request(&what, forward->signer, &headers, err))
+    return bf_sign_request(&what, forward->signer, ret, err);
+}
+
+struct bf_http_call *bf_forward_send(const struct bf_forward *forward,
+                                     const struct bf_run_input *input,
+                                     const struct bf_request *request,
+                                     void *opaque, struct bf_err *err)
+{
+    bf_autoheaders struct bf_run_headers headers = {.n = 0};
+    const char *lines[MAX_LINES];
+    struct bf_http_send what = {.method = request->method,
+                                .url = request->url,
+                                .headers = lines,
+                                .secrets = request->secrets,
+                                .nsecrets = request->nsecrets,
+                                .body = request->body,
+                                .nbody = request->nbody,
+                                .version = request->version,
+                                .idempotent = request->idempotent,
+                                .max_reply_bytes = request->max_reply_bytes};
+
+    bf_assert(request->by == BF_BY_HTTP && (input || !request->sign) &&
+              request->nheaders + BF_RUN_HEADERS <= MAX_LINES);
+    if (request->sign && sign(forward, input, request, &headers, err))
         return NULL;
-    post.nheaders = headers.n;
+    for (size_t i = 0; i < request->nheaders; i++)
+        lines[what.nheaders++] = request->headers[i];
     for (size_t i = 0; i < headers.n; i++)
-        lines[i] = headers.line[i];
-    return bf_http_pool_send(forward->pool, &post, opaque, err);
+        lines[what.nheaders++] = headers.line[i];
+    return bf_http_pool_send(forward->pool, &what, opaque, err);
 }
 
 struct bf_reply bf_forward_reply(const struct bf_http_done *done)
@@ -47,15 +67,17 @@ struct bf_reply bf_forward_reply(const struct bf_http_done *done)
         .kind = kinds[done->end],
         .status = done->status,
         .body = done->body,
+        .headers = done->headers,
         .error = done->error,
         .retry_after_ms = done->retry_after_ms,
     };
 }
 
-struct bf_reply bf_forward_kill(struct bf_http_call *call)
+struct bf_reply bf_forward_kill(struct bf_http_call *call,
+                                enum bf_reply_kind kind)
 {
     return (struct bf_reply){
-        .kind = BF_REPLY_DEADLINE,
+        .kind = kind,
         .unsent = bf_http_call_cancel(call) == BF_HTTP_UNSENT,
     };
 }

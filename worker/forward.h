@@ -2,8 +2,8 @@
 #define BF_WORKER_FORWARD_H
 
 /*
- * Runs that go over HTTP: a backend's request becomes a signed POST, what came
- * of it becomes the backend's reply. Loop thread only.
+ * Runs that go over HTTP: a backend's request becomes a call, signed if that
+ * is asked for, what came of it becomes the backend's reply. Loop thread only.
  */
 
 #include "schemas/sign.h"
@@ -17,7 +17,8 @@ struct bf_forward {
 
 /*
  * Signs anew on every call, since nonces are for one use. The request's bytes
- * stay valid until the call is taken or cancelled.
+ * stay valid until the call is taken or cancelled. input: of a run; NULL for a
+ * chore, which nobody signs.
  */
 struct bf_http_call *bf_forward_send(const struct bf_forward *forward,
                                      const struct bf_run_input *input,
@@ -27,7 +28,8 @@ struct bf_http_call *bf_forward_send(const struct bf_forward *forward,
 /* What a backend is told of a call that was taken; borrows from done. */
 struct bf_reply bf_forward_reply(const struct bf_http_done *done);
 
-/* The run's deadline has passed: aborts the call, frees it. */
-struct bf_reply bf_forward_kill(struct bf_http_call *call);
+/* Its time has passed: aborts the call, frees it. kind: DEADLINE or LATE. */
+struct bf_reply bf_forward_kill(struct bf_http_call *call,
+                                enum bf_reply_kind kind);
 
 #endif

@@ -2,10 +2,14 @@
 
 #include <curl/curl.h>
 #include <errno.h>
+#include <sodium.h>
 #include <sys/epoll.h>
 
 #include "config/clock.h"
+#include "config/secret.h"
 #include "schemas/err.h"
+#include "schemas/limits.h"
+#include "worker/url.h"
 
 #define POOL_MAGIC 0x48505430U
 #define CALL_MAGIC 0x48435430U
@@ -17,6 +21,7 @@
  */
 #define IDLE_S 3L
 #define KEEPALIVE_S 15L /* probes of a peer that computes for hours */
+#define MAX_HEADER_BYTES (256U << 10) /* more is no answer, but an attack */
 
 struct bf_http_pool {
     uint32_t magic;
@@ -36,17 +41,21 @@ struct bf_http_call {
     struct bf_http_call *prev, *next;
     void *opaque;
     CURL *easy;
-    struct curl_slist *headers;
+    struct curl_slist *headers; /* secret ones first */
+    size_t nsecrets;
     struct bf_slice body[BF_HTTP_SLICES];
     size_t nbody;
     size_t slice, offset; /* what curl takes next */
     bool begun;           /* a request was begun on a connection */
     bool touched;         /* some of the body was handed to curl */
     bool vetoed;          /* curl wanted to send the body again */
+    bool idempotent;
     bool too_large;
+    size_t header_bytes; /* all that came */
     bool finished;
     CURLcode code;
     struct bf_buf reply;
+    struct bf_buf lines; /* of the answer's head, and its trailers */
     char error[CURL_ERROR_SIZE];
 };
 
@@ -75,7 +84,8 @@ static int on_begin(void *arg, char *remote_ip, char *local_ip, int remote_port,
     (void)local_ip;
     (void)remote_port;
     (void)local_port;
-    call->vetoed = call->touched || (call->begun && call->nbody == 0);
+    call->vetoed = !call->idempotent &&
+                   (call->touched || (call->begun && call->nbody == 0));
     if (call->vetoed)
         return CURL_PREREQFUNC_ABORT;
     call->begun = true;
@@ -87,8 +97,12 @@ static int on_rewind(void *arg, curl_off_t offset, int origin)
 {
     struct bf_http_call *call = call_from(arg);
 
-    if (!call->touched && offset == 0 && origin == SEEK_SET)
+    if ((!call->touched || call->idempotent) && offset == 0 &&
+        origin == SEEK_SET) {
+        call->slice = 0;
+        call->offset = 0;
         return CURL_SEEKFUNC_OK;
+    }
     call->vetoed = true;
     return CURL_SEEKFUNC_FAIL;
 }
@@ -129,6 +143,27 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
     }
     call->pool->bytes += call->reply.cap - before;
     return size * n;
+}
+
+/* One line, with its end. Of several heads (1xx, 200) the last one counts. */
+static size_t on_header(char *line, size_t size, size_t n, void *arg)
+{
+    struct bf_http_call *call = call_from(arg);
+    struct bf_err err = {0};
+    size_t len = size * n, before = call->lines.cap;
+
+    call->header_bytes += len;
+    if (call->header_bytes > MAX_HEADER_BYTES) {
+        call->too_large = true;
+        return 0;
+    }
+    if (len > 5 && memcmp(line, "HTTP/", 5) == 0)
+        bf_buf_clear(&call->lines);
+    else if (len > 2 && bf_buf_add(&call->lines, line, len, &err) &&
+             err.kind != BF_ERR_REJECT)
+        return 0;
+    call->pool->bytes += call->lines.cap - before;
+    return len;
 }
 
 static int on_socket(CURL *easy, curl_socket_t fd, int what, void *arg,
@@ -381,10 +416,12 @@ static void set_callbacks(struct bf_http_call *call)
     set_ptr(call, CURLOPT_SEEKDATA, call);
     set_ptr(call, CURLOPT_READDATA, call);
     set_ptr(call, CURLOPT_WRITEDATA, call);
+    set_ptr(call, CURLOPT_HEADERDATA, call);
     curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_begin);
     curl_easy_setopt(easy, CURLOPT_SEEKFUNCTION, on_rewind);
     curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+    curl_easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
 }
 
 static void set_rules(struct bf_http_call *call)
@@ -394,9 +431,8 @@ static void set_rules(struct bf_http_call *call)
     set_ptr(call, CURLOPT_PROTOCOLS_STR, "http,https");
     set_ptr(call, CURLOPT_PROXY, config->proxy ? config->proxy : "");
     set_ptr(call, CURLOPT_USERAGENT, "blockfleet/" BF_VERSION);
-    /* A libcurl without HTTP/2 refuses this, and uses HTTP/1.1. */
-    curl_easy_setopt(call->easy, CURLOPT_HTTP_VERSION,
-                     (long)CURL_HTTP_VERSION_2TLS);
+    if (config->ca_file)
+        set_ptr(call, CURLOPT_CAINFO, config->ca_file);
     set_long(call, CURLOPT_FOLLOWLOCATION, 0);
     set_long(call, CURLOPT_NETRC, CURL_NETRC_IGNORED);
     set_long(call, CURLOPT_NOSIGNAL, 1);
@@ -412,26 +448,112 @@ static void set_rules(struct bf_http_call *call)
     set_long(call, CURLOPT_CONNECTTIMEOUT_MS, (long)config->connect_timeout_ms);
 }
 
-static int set_headers(struct bf_http_call *call,
-                       const struct bf_http_post *post, struct bf_err *err)
+static void set_version(struct bf_http_call *call,
+                        const struct bf_http_send *what)
 {
-    /* Without it curl waits a second for a "100 Continue". */
-    call->headers = curl_slist_append(NULL, "Expect:");
-    for (size_t i = 0; call->headers && i < post->nheaders; i++) {
-        struct curl_slist *list;
+    bool tls = strncasecmp(what->url, "https:", 6) == 0;
+    long version = CURL_HTTP_VERSION_2TLS;
 
-        if (strpbrk(post->headers[i], "\r\n"))
-            return bf_err_set(err, BF_ERR_REJECT, "bad_header",
-                              "a header of more than one line");
-        list = curl_slist_append(call->headers, post->headers[i]);
-        if (!list)
-            return bf_err_oom(err);
-        call->headers = list;
-    }
-    if (!call->headers)
+    if (what->version == BF_HTTP_1_1)
+        version = CURL_HTTP_VERSION_1_1;
+    else if (what->version == BF_HTTP_2 && !tls)
+        version = CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE;
+    /* A libcurl without HTTP/2 refuses it, and uses HTTP/1.1. */
+    curl_easy_setopt(call->easy, CURLOPT_HTTP_VERSION, version);
+    /* Streams of one connection, where there may be such, not many of them. */
+    set_long(call, CURLOPT_PIPEWAIT,
+             version == CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE ||
+                 (tls && what->version != BF_HTTP_1_1));
+}
+
+static int add_header(struct bf_http_call *call, const char *line,
+                      struct bf_err *err)
+{
+    struct curl_slist *list;
+
+    if (strpbrk(line, "\r\n"))
+        return bf_err_set(err, BF_ERR_REJECT, "bad_header",
+                          "a header of more than one line");
+    list = curl_slist_append(call->headers, line);
+    if (!list)
         return bf_err_oom(err);
+    call->headers = list;
+    return 0;
+}
+
+/* Our copy of it is wiped here, curl's when the call is freed. */
+static int add_secret(struct bf_http_call *call,
+                      const struct bf_secret_header *header, const char *origin,
+                      struct bf_err *err)
+{
+    struct bf_buf line = BF_BUF_INIT(BF_SECRET_MAX_BYTES + 256);
+    struct bf_slice secret;
+    int rc;
+
+    if (!bf_secret_is_for(header->secret, origin))
+        return bf_err_set(err, BF_ERR_REJECT, "bad_origin",
+                          "the %s for another place than %s", header->name,
+                          origin);
+    secret = bf_secret_reveal(header->secret, origin);
+    if (strlen(secret.ptr) != secret.len)
+        return bf_err_set(err, BF_ERR_REJECT, "bad_header",
+                          "the %s has a NUL in it", header->name);
+    /* At once: what a buffer grows out of is not wiped. */
+    rc = bf_buf_reserve(&line, secret.len + 256, err) ||
+                 bf_buf_addf(&line, err, "%s: %s%s", header->name,
+                             header->scheme, secret.ptr) ||
+                 add_header(call, line.data, err)
+             ? -1
+             : 0;
+    if (line.data)
+        sodium_memzero(line.data, line.cap);
+    bf_buf_release(&line);
+    return rc;
+}
+
+static int add_secrets(struct bf_http_call *call,
+                       const struct bf_http_send *what, struct bf_err *err)
+{
+    bf_autobuf struct bf_buf origin = BF_BUF_INIT(BF_MAX_URL + 16);
+
+    call->nsecrets = what->nsecrets;
+    if (what->nsecrets > 0 && bf_url_origin(what->url, &origin, err))
+        return -1;
+    for (size_t i = 0; i < what->nsecrets; i++) {
+        if (add_secret(call, &what->secrets[i], origin.data, err))
+            return -1;
+    }
+    return 0;
+}
+
+/* Secrets first: they are known by their place when they are wiped. */
+static int set_headers(struct bf_http_call *call,
+                       const struct bf_http_send *what, struct bf_err *err)
+{
+    bool typed = false;
+
+    if (add_secrets(call, what, err))
+        return -1;
+    for (size_t i = 0; i < what->nheaders; i++) {
+        if (add_header(call, what->headers[i], err))
+            return -1;
+        typed =
+            typed || strncasecmp(what->headers[i], "content-type:", 13) == 0;
+    }
+    /* Without it curl waits a second for a "100 Continue". */
+    if (add_header(call, "Expect:", err) ||
+        (!typed && add_header(call, "Content-Type:", err)))
+        return -1;
     set_ptr(call, CURLOPT_HTTPHEADER, call->headers);
     return 0;
+}
+
+static void wipe_headers(struct bf_http_call *call)
+{
+    struct curl_slist *at = call->headers;
+
+    for (size_t i = 0; at && i < call->nsecrets; i++, at = at->next)
+        sodium_memzero(at->data, strlen(at->data));
 }
 
 /* Now, since a call that cannot be made at all would only look unsent. */
@@ -453,23 +575,46 @@ static int check_url(const char *url, struct bf_err *err)
                : 0;
 }
 
-static int set_up(struct bf_http_call *call, const struct bf_http_post *post,
+/* A GET goes without a body, even of no bytes. */
+static void set_method(struct bf_http_call *call, enum bf_method method)
+{
+    static const char *const names[] = {[BF_POST] = NULL,
+                                        [BF_GET] = NULL,
+                                        [BF_PUT] = "PUT",
+                                        [BF_DELETE] = "DELETE",
+                                        [BF_PATCH] = "PATCH"};
+
+    if (call->nbody == 0 && (method == BF_GET || method == BF_DELETE)) {
+        set_long(call, CURLOPT_HTTPGET, 1);
+    } else {
+        set_long(call, CURLOPT_POST, 1);
+        curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE,
+                         (curl_off_t)body_bytes(call));
+    }
+    if (names[method])
+        set_ptr(call, CURLOPT_CUSTOMREQUEST, names[method]);
+}
+
+static int set_up(struct bf_http_call *call, const struct bf_http_send *what,
                   struct bf_err *err)
 {
-    bf_assert(post->nbody <= BF_HTTP_SLICES);
-    for (size_t i = 0; i < post->nbody; i++) {
-        if (post->body[i].len > 0)
-            call->body[call->nbody++] = post->body[i];
+    bf_assert(what->nbody <= BF_HTTP_SLICES &&
+              (what->method != BF_GET || what->nbody == 0));
+    for (size_t i = 0; i < what->nbody; i++) {
+        if (what->body[i].len > 0)
+            call->body[call->nbody++] = what->body[i];
     }
+    call->idempotent = what->idempotent;
+    if (what->max_reply_bytes > 0)
+        call->reply.max = what->max_reply_bytes;
     set_callbacks(call);
     set_rules(call);
-    set_ptr(call, CURLOPT_URL, post->url);
-    set_long(call, CURLOPT_POST, 1);
-    curl_easy_setopt(call->easy, CURLOPT_POSTFIELDSIZE_LARGE,
-                     (curl_off_t)body_bytes(call));
+    set_version(call, what);
+    set_method(call, what->method);
+    set_ptr(call, CURLOPT_URL, what->url);
     curl_easy_setopt(call->easy, CURLOPT_MAXFILESIZE_LARGE,
-                     (curl_off_t)call->pool->config.max_reply_bytes);
-    if (check_url(post->url, err) || set_headers(call, post, err))
+                     (curl_off_t)call->reply.max);
+    if (check_url(what->url, err) || set_headers(call, what, err))
         return -1;
     if (call->code == CURLE_OUT_OF_MEMORY)
         return bf_err_oom(err);
@@ -484,8 +629,10 @@ void bf_http_call_free(struct bf_http_call *call)
         return;
     bf_assert(call->magic == CALL_MAGIC && !call->pool);
     curl_easy_cleanup(call->easy);
+    wipe_headers(call);
     curl_slist_free_all(call->headers);
     bf_buf_release(&call->reply);
+    bf_buf_release(&call->lines);
     call->magic = 0;
     free(call);
 }
@@ -502,7 +649,7 @@ static void join_active(struct bf_http_call *call)
 }
 
 struct bf_http_call *bf_http_pool_send(struct bf_http_pool *pool,
-                                       const struct bf_http_post *post,
+                                       const struct bf_http_send *what,
                                        void *opaque, struct bf_err *err)
 {
     struct bf_http_call *call = calloc(1, sizeof(*call));
@@ -514,11 +661,12 @@ struct bf_http_call *bf_http_pool_send(struct bf_http_pool *pool,
     call->magic = CALL_MAGIC;
     call->opaque = opaque;
     call->reply.max = pool->config.max_reply_bytes;
+    call->lines.max = BF_HTTP_HEADER_BYTES;
     call->easy = curl_easy_init();
     call->pool = pool;
     if (!call->easy)
         bf_err_oom(err);
-    else if (set_up(call, post, err) == 0) {
+    else if (set_up(call, what, err) == 0) {
         if (curl_multi_add_handle(pool->multi, call->easy) == CURLM_OK) {
             join_active(call);
             return call;
@@ -558,13 +706,40 @@ static const char *error_of(const struct bf_http_call *call,
     return call->error[0] ? call->error : curl_easy_strerror(call->code);
 }
 
-static const char *header(const struct bf_http_call *call, const char *name)
+static bool is_space(char c)
 {
-    struct curl_header *found;
+    return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
 
-    return curl_easy_header(call->easy, name, 0, CURLH_HEADER, -1, &found)
-               ? NULL
-               : found->value;
+static struct bf_slice trim(struct bf_slice text)
+{
+    while (text.len > 0 && is_space(text.ptr[0])) {
+        text.ptr++;
+        text.len--;
+    }
+    while (text.len > 0 && is_space(text.ptr[text.len - 1]))
+        text.len--;
+    return text;
+}
+
+struct bf_slice bf_http_header(struct bf_slice headers, const char *name)
+{
+    struct bf_slice found = {NULL, 0};
+    size_t name_len = strlen(name);
+
+    while (headers.len > 0) {
+        const char *end = memchr(headers.ptr, '\n', headers.len);
+        size_t len = end ? (size_t)(end - headers.ptr) + 1 : headers.len;
+        const char *line = headers.ptr;
+
+        if (len > name_len && line[name_len] == ':' &&
+            strncasecmp(line, name, name_len) == 0)
+            found = trim(
+                (struct bf_slice){line + name_len + 1, len - name_len - 1});
+        headers.ptr += len;
+        headers.len -= len;
+    }
+    return found;
 }
 
 static void describe(const struct bf_http_call *call, struct bf_http_done *ret)
@@ -582,8 +757,7 @@ static void describe(const struct bf_http_call *call, struct bf_http_done *ret)
         .end = end,
         .status = (int)status,
         .body = bf_buf_slice(&call->reply),
-        .content_type = header(call, "content-type"),
-        .location = header(call, "location"),
+        .headers = bf_buf_slice(&call->lines),
         .retry_after_ms = retry_after * 1000,
         .error = error_of(call, end),
     };
@@ -608,7 +782,7 @@ static void leave_pool(struct bf_http_call *call)
         leave_finished(call);
     else
         leave_active(call);
-    call->pool->bytes -= call->reply.cap;
+    call->pool->bytes -= call->reply.cap + call->lines.cap;
     call->pool = NULL;
 }
 

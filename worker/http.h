@@ -2,17 +2,18 @@
 #define BF_WORKER_HTTP_H
 
 /*
- * POST requests, many at once, without blocking: the only file that knows
- * libcurl. Its one promise beyond that: a request whose body has begun to
- * leave us is never sent twice, and each call ends with what is known of its
- * delivery. http and https only; no redirects, cookies, credentials or
- * compression; no proxy from the environment. Cleartext is HTTP/1.1, TLS may
- * be HTTP/2. Loop thread only; the process ignores SIGPIPE.
+ * HTTP requests, many at once, without blocking: the only file that knows
+ * libcurl. Its one promise beyond that: a request that is not idempotent and
+ * whose body has begun to leave us is never sent twice, and each call ends
+ * with what is known of its delivery. http and https only; no redirects,
+ * cookies, credentials or compression; no proxy from the environment. Loop
+ * thread only; the process ignores SIGPIPE.
  */
 
 #include <stdint.h>
 
 #include "schemas/buf.h"
+#include "worker/http_kinds.h"
 
 struct bf_err;
 struct bf_http_pool;
@@ -22,7 +23,8 @@ struct bf_http_config {
     size_t max_connections; /* calls beyond it wait for a free one */
     size_t max_reply_bytes; /* ceiling of one reply's body */
     int64_t connect_timeout_ms;
-    const char *proxy; /* its URL; NULL: none. Borrowed */
+    const char *proxy;   /* its URL; NULL: none. Borrowed */
+    const char *ca_file; /* authorities, PEM; NULL: the system's. Borrowed */
 };
 
 struct bf_http_pool *bf_http_pool_new(const struct bf_http_config *config,
@@ -49,29 +51,41 @@ size_t bf_http_pool_bytes(const struct bf_http_pool *pool);
 
 #define BF_HTTP_SLICES 4
 
-/* The body stays valid until the call is taken or cancelled; the rest is
- * copied. */
-struct bf_http_post {
+/*
+ * The body stays valid until the call is taken or cancelled; the rest is
+ * copied. All zero but the URL: a POST of nothing.
+ */
+struct bf_http_send {
+    enum bf_method method;
     const char *url;
     const char *const *headers; /* "name: value" */
     size_t nheaders;
+    const struct bf_secret_header *secrets;
+    size_t nsecrets;
     const struct bf_slice *body; /* sent one after the other */
     size_t nbody;                /* at most BF_HTTP_SLICES */
+    enum bf_http_version version;
+    bool idempotent;        /* libcurl may send it again */
+    size_t max_reply_bytes; /* 0: the pool's */
 };
 
 /*
  * Begins with the next bf_http_pool_serve(); never answers from inside of this
- * call. RETRY on no memory, REJECT "bad_url" or "bad_header".
+ * call. RETRY on no memory, REJECT "bad_url", "bad_header" or "bad_origin" (a
+ * secret that is not for this URL).
  */
 struct bf_http_call *bf_http_pool_send(struct bf_http_pool *pool,
-                                       const struct bf_http_post *post,
+                                       const struct bf_http_send *what,
                                        void *opaque, struct bf_err *err);
+
+/* Kept of the lines of an answer's headers and trailers. */
+#define BF_HTTP_HEADER_BYTES 16384
 
 enum bf_http_end {
     BF_HTTP_ANSWERED,  /* a whole answer: look at the status */
     BF_HTTP_UNSENT,    /* not a byte of the body left us */
     BF_HTTP_LOST,      /* some of it may have, and no whole answer came */
-    BF_HTTP_TOO_LARGE, /* an answer came that is over the ceiling */
+    BF_HTTP_TOO_LARGE, /* an answer came that is over a ceiling */
 };
 
 /* Borrowed from the call. */
@@ -80,11 +94,13 @@ struct bf_http_done {
     enum bf_http_end end;
     int status; /* 0: none came */
     struct bf_slice body;
-    const char *content_type; /* these are NULL when absent */
-    const char *location;
-    int64_t retry_after_ms; /* 0: not said */
-    const char *error;      /* one sentence; "" when answered */
+    struct bf_slice headers; /* lines "name: value", trailers behind them */
+    int64_t retry_after_ms;  /* 0: not said */
+    const char *error;       /* one sentence; "" when answered */
 };
+
+/* The last header or trailer of that name in such lines; ptr NULL: none. */
+struct bf_slice bf_http_header(struct bf_slice headers, const char *name);
 
 /* A finished call, now the caller's to free; NULL: none. */
 struct bf_http_call *bf_http_pool_take(struct bf_http_pool *pool,

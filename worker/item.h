@@ -55,6 +55,7 @@ struct bf_item {
     size_t nout;
     size_t nsigned;        /* of out; committer's */
     bool of_shard;         /* about the shard itself, not about a job */
+    bool of_chore;         /* outputs of housekeeping, see chores.h */
     bool wants_base;       /* the shard's b entries are written, too */
     bool has_entry;        /* entry is written with the rest */
     struct bf_entry entry; /* seq is filled in by the committer */

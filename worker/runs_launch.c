@@ -63,9 +63,24 @@ static int try_again(struct bf_runs *runs, struct bf_task *task,
     return retry_later(runs, task, after_ms, err);
 }
 
+static void tell(const struct bf_task *task, const struct bf_run_end *run_end)
+{
+    const char *backend = task->run->backend->name;
+
+    if (run_end->alarm)
+        bf_log_error("provider", bf_kv_str("backend", backend),
+                     bf_kv_str("cause", run_end->cause),
+                     bf_kv_str("error", run_end->alarm));
+    else if (run_end->cause && run_end->outcome != BF_OUTCOME_SUCCEEDED)
+        bf_log_debug("run_trouble", bf_kv_str("backend", backend),
+                     bf_kv_str("cause", run_end->cause),
+                     bf_kv_str("run", task->run_id));
+}
+
 static int run_ended(struct bf_runs *runs, struct bf_task *task,
                      const struct bf_run_end *run_end, struct bf_err *err)
 {
+    tell(task, run_end);
     bf_runs_release(runs, task);
     if (follows(task, run_end))
         return try_again(runs, task, run_end, err);
@@ -106,6 +121,39 @@ static int send_to_runner(struct bf_runs *runs, struct bf_task *task,
 }
 
 /*
+ * When to look after a step that takes so long at the most: at the run's
+ * deadline if that is sooner; if its time does not count yet, when it expires.
+ */
+static int wake_after(struct bf_runs *runs, struct bf_task *task, int64_t ms,
+                      struct bf_err *err)
+{
+    int64_t now = bf_mono_ms();
+    int64_t left = task->deadline_ms > 0
+                       ? task->deadline_ms - now
+                       : task->job.expires_at_ms - bf_now_ms();
+
+    task->step_due_ms = now + ms;
+    left = left > 0 ? left : 0;
+    return bf_timers_set(&runs->timers, &task->timer,
+                         now + (ms < left ? ms : left), err);
+}
+
+/* User code may start from here on. */
+static void start_counting(struct bf_task *task, int64_t grace_ms)
+{
+    bf_task_start_clock(task);
+    task->deadline_ms = bf_mono_ms() + (int64_t)task->job.timeout_ms + grace_ms;
+}
+
+static int64_t patience(const struct bf_request *request)
+{
+    if (request->timeout_ms > 0)
+        return request->timeout_ms;
+    return request->runs ? (int64_t)BF_MAX_TIMEOUT_MS + request->grace_ms
+                         : BF_STEP_MS;
+}
+
+/*
  * Waiting for a connection is a part of its time. No line in our log: whether
  * it started there is the endpoint's to say.
  */
@@ -113,33 +161,48 @@ static int send_by_http(struct bf_runs *runs, struct bf_task *task,
                         const struct bf_request *request, struct bf_err *err)
 {
     const struct bf_forward *forward = &runs->config.forward;
+    struct bf_err why = {0};
+    struct bf_reply unsent = {.kind = BF_REPLY_UNSENT, .error = why.msg};
 
     if (!forward->pool)
         return bf_err_set(err, BF_ERR_FATAL, "transport", "without HTTP");
     task->http_call =
-        bf_forward_send(forward, &task->input, request, task, err);
+        bf_forward_send(forward, &task->input, request, task, &why);
+    if (!task->http_call && why.kind == BF_ERR_REJECT)
+        return advance(runs, task, &unsent, err);
     if (!task->http_call) {
-        /* No memory, or a URL that is the same for all of them. */
+        *err = why;
         err->kind = BF_ERR_FATAL;
         return -1;
     }
-    return bf_runs_wake_in(runs, task, (int64_t)task->job.timeout_ms, err);
+    if (request->runs)
+        start_counting(task, request->grace_ms);
+    return wake_after(runs, task, patience(request), err);
+}
+
+static int send_by_timer(struct bf_runs *runs, struct bf_task *task,
+                         const struct bf_request *request, struct bf_err *err)
+{
+    const struct bf_reply now = {.kind = BF_REPLY_OK};
+
+    if (request->runs) {
+        log_run(runs, task);
+        start_counting(task, request->grace_ms);
+    }
+    /* While its bytes are in the cache. */
+    if (request->delay_ms == 0)
+        return advance(runs, task, &now, err);
+    task->waits = true;
+    return wake_after(runs, task, request->delay_ms, err);
 }
 
 static int transmit(struct bf_runs *runs, struct bf_task *task,
                     const struct bf_request *request, struct bf_err *err)
 {
-    const struct bf_reply now = {.kind = BF_REPLY_OK};
-    int64_t wait = (int64_t)task->job.timeout_ms;
-
+    task->waits = false;
     switch (request->by) {
     case BF_BY_TIMER:
-        log_run(runs, task);
-        /* While its bytes are in the cache. */
-        if (request->delay_ms == 0)
-            return advance(runs, task, &now, err);
-        wait = request->delay_ms < wait ? request->delay_ms : wait;
-        return bf_runs_wake_in(runs, task, wait, err);
+        return send_by_timer(runs, task, request, err);
     case BF_BY_RUNNER:
         return send_to_runner(runs, task, request, err);
     case BF_BY_HTTP:
@@ -153,7 +216,12 @@ static int advance(struct bf_runs *runs, struct bf_task *task,
 {
     struct bf_request request = {0};
     struct bf_run_end end = {0};
-    int step = task->run->backend->step(task->run, reply, &request, &end, err);
+    struct bf_reply told = *reply;
+    int step;
+
+    told.now_ms = bf_now_ms();
+    told.mono_ms = bf_mono_ms();
+    step = task->run->backend->step(task->run, &told, &request, &end, err);
 
     bf_timers_cancel(&runs->timers, &task->timer);
     if (step == BF_STEP_SEND)
@@ -192,10 +260,13 @@ int bf_runs_launch(struct bf_runs *runs, struct bf_task *task,
 
     bf_runs_set_phase(runs, task, BF_TASK_RUNNING);
     bf_task_start_clock(task);
+    task->deadline_ms = 0;
     task->input = (struct bf_run_input){.job = &task->job,
                                         .block = task->block,
                                         .run_id = task->run_id,
-                                        .attempt = task->attempt};
+                                        .attempt = task->attempt,
+                                        .shard = task->item.shard,
+                                        .epoch = task->item.epoch};
     task->run = backend->begin(&runs->config.backend_config, &task->input, err);
     if (!task->run)
         return err->kind == BF_ERR_REJECT ? cannot_begin(runs, task, err) : -1;
@@ -204,16 +275,23 @@ int bf_runs_launch(struct bf_runs *runs, struct bf_task *task,
 
 /* ---- replies in ---- */
 
+static enum bf_reply_kind what_is_over(const struct bf_task *task)
+{
+    int64_t now = bf_mono_ms();
+
+    if (task->deadline_ms > 0 && now >= task->deadline_ms)
+        return BF_REPLY_DEADLINE;
+    return task->waits && now >= task->step_due_ms ? BF_REPLY_OK
+                                                   : BF_REPLY_LATE;
+}
+
 int bf_runs_overdue(struct bf_runs *runs, struct bf_task *task,
                     struct bf_err *err)
 {
-    struct bf_reply reply = {.kind = BF_REPLY_OK};
+    struct bf_reply reply = {.kind = what_is_over(task)};
 
     if (task->http_call)
-        reply = bf_forward_kill(bf_take(task->http_call));
-    else if (bf_mono_us() - task->started_us >=
-             (int64_t)task->job.timeout_ms * 1000)
-        reply.kind = BF_REPLY_DEADLINE;
+        reply = bf_forward_kill(bf_take(task->http_call), reply.kind);
     bf_runs_hang_up(runs, task);
     return advance(runs, task, &reply, err);
 }
@@ -222,9 +300,8 @@ static int run_started(struct bf_runs *runs, struct bf_task *task,
                        struct bf_err *err)
 {
     log_run(runs, task);
-    bf_task_start_clock(task);
-    return bf_runs_wake_in(runs, task,
-                           (int64_t)task->job.timeout_ms + RUNNER_LATE_MS, err);
+    start_counting(task, RUNNER_LATE_MS);
+    return bf_timers_set(&runs->timers, &task->timer, task->deadline_ms, err);
 }
 
 /* The transport's call is over. */

@@ -54,6 +54,10 @@ struct bf_task {
     struct bf_http_call *http_call;     /* the same */
     char run_id[BF_HEX128_SIZE];
     int64_t started_at_ms, started_us;
+    /* of a RUNNING one, mono_ms */
+    int64_t deadline_ms;      /* 0: its time does not count yet */
+    int64_t step_due_ms;      /* the time of the step under way is over */
+    bool waits;               /* that step is to wait for just that */
     struct bf_lost_run *lost; /* owned */
     size_t nlost;
     struct bf_end end;

@@ -16,6 +16,7 @@
 #include "schemas/err.h"
 #include "schemas/sign.h"
 #include "worker/answer.h"
+#include "worker/chores.h"
 #include "worker/committer.h"
 #include "worker/consumer.h"
 #include "worker/metrics.h"
@@ -50,7 +51,8 @@ struct bf_worker {
     struct bf_shards *shards;
     struct bf_runs *runs;
     struct bf_runner_pool *runners; /* NULL: no local backend */
-    struct bf_http_pool *http;      /* NULL: no http backend */
+    struct bf_http_pool *http;      /* NULL: no backend beyond this machine */
+    struct bf_chores *chores;       /* NULL: the backend has none */
     int epoll_fd;
     int signal_fd;
     int log_fd;
@@ -251,15 +253,21 @@ static int start_runners(struct bf_worker *w, struct bf_err *err)
     return watch(w, bf_runner_pool_fd(w->runners), err);
 }
 
+static struct bf_http_config http_config(const struct bf_settings *s)
+{
+    return (struct bf_http_config){
+        .max_connections = (size_t)s->http.max_connections,
+        .max_reply_bytes = BF_MAX_ANSWER,
+        .connect_timeout_ms = CONNECT_MS,
+        .ca_file = s->worker.ca_file[0] ? s->worker.ca_file : NULL,
+    };
+}
+
 static int open_http(struct bf_worker *w, struct bf_err *err)
 {
     const struct bf_settings *s = w->settings;
     const struct bf_signer *signer = bf_keyring_signer(w->keys, BF_PURPOSE_RUN);
-    struct bf_http_config config = {
-        .max_connections = (size_t)s->http.max_connections,
-        .max_reply_bytes = BF_MAX_ANSWER,
-        .connect_timeout_ms = CONNECT_MS,
-    };
+    struct bf_http_config config = http_config(s);
 
     if (s->worker.backend != BF_BACKEND_HTTP)
         return 0;
@@ -296,23 +304,53 @@ static const char *backend_name(const struct bf_settings *s)
     return names[s->worker.backend];
 }
 
+static struct bf_backend_config backend_config(const struct bf_worker *w)
+{
+    const struct bf_settings *s = w->settings;
+
+    return (struct bf_backend_config){
+        .http_url = s->http.url,
+        .noop_delay_ms = s->noop.delay_ms,
+        .workspaces = s->local.trusted_workspaces.items,
+        .stdout_bytes = s->local.stdout_bytes,
+    };
+}
+
+static struct bf_task_names names(const struct bf_worker *w)
+{
+    return (struct bf_task_names){.topics = &w->topics,
+                                  .fleet = w->settings->fleet,
+                                  .worker = w->slot.txn_id};
+}
+
+static int create_chores(struct bf_worker *w, struct bf_err *err)
+{
+    struct bf_chores_config config = {
+        .backend = bf_backend_find(bf_slice_str(backend_name(w->settings))),
+        .backend_config = backend_config(w),
+        .http = http_config(w->settings),
+        .shards = w->shards,
+        .committer = w->committer,
+        .names = names(w),
+    };
+
+    if (!config.backend->chore)
+        return 0;
+    w->chores = bf_chores_new(&config, err);
+    return w->chores ? watch(w, bf_chores_fd(w->chores), err) : -1;
+}
+
 static int create_runs(struct bf_worker *w, struct bf_err *err)
 {
     const struct bf_settings *s = w->settings;
     const char *name = backend_name(s);
     struct bf_runs_config config = {
-        .ending = {.names = {.topics = &w->topics,
-                             .fleet = s->fleet,
-                             .worker = w->slot.txn_id},
-                   .limits = w->limits},
+        .ending = {.names = names(w), .limits = w->limits},
         .shards = w->shards,
         .committer = w->committer,
         .verifier = w->job_verifier,
         .backend = bf_backend_find(bf_slice_str(name)),
-        .backend_config = {.http_url = s->http.url,
-                           .noop_delay_ms = s->noop.delay_ms,
-                           .workspaces = s->local.trusted_workspaces.items,
-                           .stdout_bytes = s->local.stdout_bytes},
+        .backend_config = backend_config(w),
         .runners = w->runners,
         .forward = {.pool = w->http,
                     .signer = bf_keyring_signer(w->keys, BF_PURPOSE_RUN)},
@@ -360,6 +398,7 @@ static int build(struct bf_worker *w, struct bf_err *err)
                    open_consumer(w, err) || start_committer(w, err) ||
                    create_shards(w, err) || open_run_log(w, err) ||
                    start_runners(w, err) || create_runs(w, err) ||
+                   create_chores(w, err) ||
                    watch(w, bf_consumer_fd(w->consumer), err) ||
                    watch(w, bf_committer_fd(w->committer), err) ||
                    bf_consumer_subscribe(
@@ -399,6 +438,10 @@ static int serve_item(struct bf_worker *w, struct bf_item *item,
 {
     bool of_shard = item->of_shard;
 
+    if (item->of_chore) {
+        bf_chores_answered(item);
+        return 0;
+    }
     if (bf_shards_answered(w->shards, item, err))
         return -1;
     return of_shard ? 0 : bf_runs_answered(w->runs, item, err);
@@ -475,6 +518,7 @@ void bf_worker_free(struct bf_worker *worker)
                   bf_runner_pool_fd(worker->runners), NULL);
     if (worker->committer)
         stop_committer(worker);
+    bf_chores_free(worker->chores);
     bf_runs_free(worker->runs);
     bf_runner_pool_free(worker->runners);
     bf_http_pool_free(worker->http);
@@ -512,6 +556,8 @@ static void serve_signals(struct bf_worker *w)
         bf_shift_stopping(w->shift);
         w->stopping = true;
         w->leave_by_ms = bf_mono_ms() + w->settings->worker.drain_ms + LEAVE_MS;
+        if (w->chores)
+            bf_chores_stop(w->chores);
         bf_consumer_unsubscribe(w->consumer);
     }
 }
@@ -603,16 +649,21 @@ static int tick(struct bf_worker *w, struct bf_err *err)
     if (serve_committer(w, err) || bf_shards_serve(w->shards, err))
         return -1;
     bf_runs_let_go(w->runs);
-    if (bf_runs_serve(w->runs, err))
+    if (bf_runs_serve(w->runs, err) ||
+        (w->chores && bf_chores_serve(w->chores, err)))
         return -1;
     report(w);
     return pull(w, err);
 }
 
+/* What costs money elsewhere is given back before we go. */
 static bool has_left(const struct bf_worker *w)
 {
-    return w->stopping && (!bf_consumer_is_member(w->consumer) ||
-                           bf_mono_ms() >= w->leave_by_ms);
+    if (!w->stopping)
+        return false;
+    return bf_mono_ms() >= w->leave_by_ms ||
+           (!bf_consumer_is_member(w->consumer) &&
+            !(w->chores && bf_chores_busy(w->chores)));
 }
 
 int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,
@@ -630,6 +681,8 @@ int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,
             break;
         wait = bf_shards_wait(worker->shards, wait);
         wait = more ? 0 : bf_runs_wait(worker->runs, wait);
+        if (worker->chores)
+            wait = bf_chores_wait(worker->chores, wait);
         epoll_wait(worker->epoll_fd, events, (int)bf_countof(events), wait);
     }
     if (worker->settings->worker.metrics_dir[0])

@@ -348,7 +348,8 @@ static void test_killed_at_the_deadline(void **state)
     (void)state;
     serve("{\"fault\":\"hang\"}");
     begin(&w);
-    reply = bf_forward_kill(send(&w)); /* before it was even begun */
+    reply = bf_forward_kill(send(&w),
+                            BF_REPLY_DEADLINE); /* before it was even begun */
     assert_true(reply.unsent);
     call = send(&w);
     while (!is_running() && bf_mono_ms() < until) {
@@ -358,7 +359,7 @@ static void test_killed_at_the_deadline(void **state)
         poll(&fd, 1, bf_http_pool_wait(with.forward.pool, 10));
         assert_int_equal(bf_http_pool_serve(with.forward.pool, &err), 0);
     }
-    reply = bf_forward_kill(call);
+    reply = bf_forward_kill(call, BF_REPLY_DEADLINE);
     assert_false(reply.unsent);
     take(&w, &reply, &end);
     assert_int_equal(end.outcome, BF_OUTCOME_TIMED_OUT);

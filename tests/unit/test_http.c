@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 
 #include "config/clock.h"
+#include "config/secret.h"
+#include "schemas/err.h"
 #include "worker/http.h"
 
 #define MAX_REPLY 65536
@@ -31,6 +33,7 @@ static struct {
     atomic_int requests; /* whole ones, with their body */
     atomic_int closed;   /* connections that are over, whoever ended them */
     atomic_int body_ok;  /* of those, as pattern() has it */
+    char head[4096];     /* the last one; read once it was answered */
 } server;
 
 struct request {
@@ -59,7 +62,8 @@ static bool read_head(int fd, struct request *ret)
     }
     length = strcasestr(ret->head, "content-length: ");
     ret->body_len = length ? strtoul(length + 16, NULL, 10) : 0;
-    return sscanf(ret->head, "POST %63s", ret->path) == 1;
+    memcpy(server.head, ret->head, sizeof(server.head));
+    return sscanf(ret->head, "%*s %63s", ret->path) == 1;
 }
 
 static bool read_body(int fd, const struct request *request)
@@ -100,6 +104,21 @@ static void say_much(int fd, size_t bytes, const char *head)
     }
 }
 
+static void say_headers(int fd, int lines)
+{
+    char line[1024];
+
+    memset(line, 'x', sizeof(line));
+    memcpy(line, "X-Long: ", 8);
+    memcpy(line + sizeof(line) - 2, "\r\n", 2);
+    say(fd, "HTTP/1.1 200 OK\r\nX-First: 1\r\n");
+    for (int i = 0; i < lines; i++) {
+        if (write(fd, line, sizeof(line)) < 0)
+            return;
+    }
+    say(fd, "Content-Length: 2\r\n\r\n{}");
+}
+
 static const struct {
     const char *path;
     const char *reply;
@@ -114,6 +133,10 @@ static const struct {
     {"/moved", "HTTP/1.1 307 Moved\r\nLocation: /ok\r\n"
                "Content-Length: 0\r\n\r\n"},
     {"/early", "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"},
+    {"/trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n"
+                  "X-Twice: a\r\nTrailer: grpc-status\r\n"
+                  "X-Twice:   b \r\n\r\n"
+                  "2\r\n{}\r\n0\r\nGrpc-Status: 5\r\n\r\n"},
     {"/continue", "HTTP/1.1 100 Continue\r\n\r\n"
                   "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"},
 };
@@ -133,6 +156,10 @@ static bool answer(int fd, const struct request *request, bool *doomed)
     if (strcmp(request->path, "/big") == 0)
         say_much(fd, MAX_REPLY + 4096,
                  "HTTP/1.1 200 OK\r\nContent-Length: 69632\r\n\r\n");
+    if (strcmp(request->path, "/headers") == 0)
+        say_headers(fd, 40);
+    if (strcmp(request->path, "/endless_headers") == 0)
+        say_headers(fd, 100000);
     if (strcmp(request->path, "/endless") == 0)
         say_much(fd, 1 << 20, "HTTP/1.1 200 OK\r\n\r\n");
     for (size_t i = 0; i < bf_countof(replies); i++) {
@@ -229,7 +256,7 @@ static struct bf_http_call *post(struct bf_http_pool *pool, const char *url,
                                  const struct bf_slice *body, size_t nbody)
 {
     static const char *const headers[] = {"content-type: application/json"};
-    struct bf_http_post what = {.url = url,
+    struct bf_http_send what = {.url = url,
                                 .headers = headers,
                                 .nheaders = 1,
                                 .body = body,
@@ -327,8 +354,9 @@ static void test_answer_is_told(void **state)
     post_path(pool, "/ok");
     call = wait_done(pool, &done);
     assert_slice(done.body, "{}");
-    assert_string_equal(done.content_type, "application/json");
-    assert_null(done.location);
+    assert_slice(bf_http_header(done.headers, "content-type"),
+                 "application/json");
+    assert_null(bf_http_header(done.headers, "location").ptr);
     assert_int_equal(done.retry_after_ms, 0);
     bf_http_call_free(call);
 
@@ -350,7 +378,7 @@ static void test_redirect_is_not_followed(void **state)
     post_path(pool, "/moved");
     call = wait_done(pool, &done);
     assert_int_equal(done.status, 307);
-    assert_string_equal(done.location, "/ok");
+    assert_slice(bf_http_header(done.headers, "location"), "/ok");
     assert_int_equal(server.requests, 1);
     bf_http_call_free(call);
     bf_http_pool_free(pool);
@@ -591,9 +619,9 @@ static void test_refused_at_once(void **state)
 {
     struct bf_http_pool *pool = new_pool(4);
     static const char *const split[] = {"a: b\r\nc: d"};
-    struct bf_http_post bad_url = {.url = "ftp://127.0.0.1/"};
-    struct bf_http_post no_url = {.url = "http://"};
-    struct bf_http_post bad_header = {
+    struct bf_http_send bad_url = {.url = "ftp://127.0.0.1/"};
+    struct bf_http_send no_url = {.url = "http://"};
+    struct bf_http_send bad_header = {
         .url = server.url, .headers = split, .nheaders = 1};
     struct bf_err err = {0};
 
@@ -604,6 +632,143 @@ static void test_refused_at_once(void **state)
     assert_string_equal(err.code, "bad_url");
     assert_null(bf_http_pool_send(pool, &bad_header, NULL, &err));
     assert_string_equal(err.code, "bad_header");
+    bf_http_pool_free(pool);
+}
+
+/* ---- requests that are no plain POST ---- */
+
+static void ask(struct bf_http_pool *pool, const char *path,
+                struct bf_http_send *what, struct bf_http_done *ret)
+{
+    char url[128];
+    struct bf_err err = {0};
+
+    snprintf(url, sizeof(url), "%s%s", server.url, path);
+    what->url = url;
+    if (!bf_http_pool_send(pool, what, pool, &err))
+        fail_msg("%s", err.msg);
+    bf_http_call_free(wait_done(pool, ret));
+}
+
+static const struct {
+    enum bf_method method;
+    const char *line;
+    bool body;
+} methods[] = {
+    {BF_GET, "GET /ok HTTP/1.1", false},
+    {BF_DELETE, "DELETE /ok HTTP/1.1", false},
+    {BF_PUT, "PUT /ok HTTP/1.1", true},
+    {BF_PATCH, "PATCH /ok HTTP/1.1", true},
+    {BF_POST, "POST /ok HTTP/1.1", true},
+};
+
+static void test_methods(void **state)
+{
+    struct bf_http_pool *pool = new_pool(4);
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(methods); i++) {
+        struct bf_http_send what = {.method = methods[i].method,
+                                    .body = &little,
+                                    .nbody = methods[i].body ? 1 : 0};
+        struct bf_http_done done;
+
+        ask(pool, "/ok", &what, &done);
+        assert_int_equal(done.end, BF_HTTP_ANSWERED);
+        assert_memory_equal(server.head, methods[i].line,
+                            strlen(methods[i].line));
+        assert_int_equal(strcasestr(server.head, "content-length: 6") != NULL,
+                         methods[i].body);
+        assert_null(strcasestr(server.head, "content-type:"));
+    }
+    assert_int_equal(server.connections, 1);
+    bf_http_pool_free(pool);
+}
+
+/* Of several, the last one; trailers are headers that come late. */
+static void test_headers_and_trailers(void **state)
+{
+    struct bf_http_pool *pool = new_pool(4);
+    struct bf_http_done done;
+    struct bf_http_call *call;
+
+    (void)state;
+    post_path(pool, "/trailers");
+    call = wait_done(pool, &done);
+    assert_slice(done.body, "{}");
+    assert_slice(bf_http_header(done.headers, "x-twice"), "b");
+    assert_slice(bf_http_header(done.headers, "grpc-status"), "5");
+    assert_null(bf_http_header(done.headers, "grpc").ptr);
+    bf_http_call_free(call);
+    bf_http_pool_free(pool);
+}
+
+static void test_many_headers(void **state)
+{
+    struct bf_http_pool *pool = new_pool(4);
+    struct bf_http_done done;
+    struct bf_http_call *call;
+
+    (void)state;
+    post_path(pool, "/headers");
+    call = wait_done(pool, &done);
+    assert_int_equal(done.end, BF_HTTP_ANSWERED);
+    assert_slice(bf_http_header(done.headers, "x-first"), "1");
+    assert_in_range(done.headers.len, 1, BF_HTTP_HEADER_BYTES);
+    bf_http_call_free(call);
+    expect(pool, "/endless_headers", BF_HTTP_TOO_LARGE, 200);
+    bf_http_pool_free(pool);
+}
+
+static void test_ceiling_of_one_call(void **state)
+{
+    struct bf_http_pool *pool = new_pool(4);
+    struct bf_http_send what = {.method = BF_GET, .max_reply_bytes = 1};
+    struct bf_http_done done;
+
+    (void)state;
+    ask(pool, "/ok", &what, &done);
+    assert_int_equal(done.end, BF_HTTP_TOO_LARGE);
+    bf_http_pool_free(pool);
+}
+
+static void test_secrets(void **state)
+{
+    struct bf_http_pool *pool = new_pool(4);
+    struct bf_err err = {0};
+    bf_autosecret struct bf_secret *here =
+        bf_secret_new(S("s3cr3t"), server.url, &err);
+    bf_autosecret struct bf_secret *elsewhere =
+        bf_secret_new(S("0ther"), "https://api.example", &err);
+    struct bf_secret_header header = {"authorization", "Bearer ", here};
+    struct bf_http_send what = {
+        .method = BF_GET, .secrets = &header, .nsecrets = 1};
+    struct bf_http_done done;
+
+    (void)state;
+    ask(pool, "/ok", &what, &done);
+    assert_non_null(strstr(server.head, "authorization: Bearer s3cr3t\r\n"));
+    header.secret = elsewhere;
+    what.url = server.url;
+    assert_null(bf_http_pool_send(pool, &what, NULL, &err));
+    assert_string_equal(err.code, "bad_origin");
+    assert_null(strstr(err.msg, "0ther"));
+    bf_http_pool_free(pool);
+}
+
+/* It says itself that it may be sent twice. */
+static void test_idempotent_is_sent_again(void **state)
+{
+    struct bf_http_pool *pool = new_pool(4);
+    struct bf_http_send what = {
+        .body = &little, .nbody = 1, .idempotent = true};
+    struct bf_http_done done;
+
+    (void)state;
+    expect(pool, "/ok_then_die", BF_HTTP_ANSWERED, 200);
+    ask(pool, "/ok", &what, &done);
+    assert_int_equal(done.end, BF_HTTP_ANSWERED);
+    assert_int_equal(server.requests, 3);
     bf_http_pool_free(pool);
 }
 
@@ -630,6 +795,12 @@ int main(void)
         T(test_connections_are_bounded),
         T(test_free_aborts),
         T(test_refused_at_once),
+        T(test_methods),
+        T(test_headers_and_trailers),
+        T(test_many_headers),
+        T(test_ceiling_of_one_call),
+        T(test_secrets),
+        T(test_idempotent_is_sent_again),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -1,5 +1,7 @@
 #include "worker/backend.h"
 
+#include "worker/http.h"
+
 static const struct bf_backend *const backends[] = {
     &bf_backend_noop,
     &bf_backend_http,
@@ -13,4 +15,9 @@ const struct bf_backend *bf_backend_find(struct bf_slice name)
             return backends[i];
     }
     return NULL;
+}
+
+struct bf_slice bf_reply_header(const struct bf_reply *reply, const char *name)
+{
+    return bf_http_header(reply->headers, name);
 }

@@ -256,6 +256,7 @@ static enum bf_try take_reply(struct http_run *run,
     case BF_REPLY_DEADLINE:
         say(run, end, "no answer within the job's timeout", "");
         return reply->unsent ? BF_TRY_NEVER_LEFT : BF_TRY_TIMED_OUT;
+    case BF_REPLY_LATE: /* its only request has the run's own deadline */
     case BF_REPLY_NONE:
         break;
     }
@@ -275,6 +276,8 @@ static int http_step(struct bf_run *run, const struct bf_reply *reply,
     if (reply->kind == BF_REPLY_NONE) {
         *ret_request = (struct bf_request){
             .by = BF_BY_HTTP,
+            .runs = true,
+            .sign = true,
             .url = http->url,
             .body = {bf_buf_slice(&http->request)},
             .nbody = 1,

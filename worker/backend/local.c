@@ -121,6 +121,7 @@ static int ask(struct local_run *run, struct bf_request *ret_request,
     if (bf_json_done(&out))
         return -1;
     *ret_request = (struct bf_request){.by = BF_BY_RUNNER,
+                                       .runs = true,
                                        .head = bf_buf_slice(&run->head),
                                        .body = {job->inputs},
                                        .nbody = 1};
@@ -307,6 +308,7 @@ static int take_reply(struct local_run *run, const struct bf_reply *reply,
         say(run, end, "the runner's answer is too large", "");
         *which = bf_verdict_of(run->input, BF_TRY_TOO_LARGE);
         return 0;
+    case BF_REPLY_LATE: /* its only request has the run's own deadline */
     case BF_REPLY_NONE:
         break;
     }

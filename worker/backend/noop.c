@@ -58,8 +58,8 @@ static int noop_step(struct bf_run *run, const struct bf_reply *reply,
 
     (void)err;
     if (reply->kind == BF_REPLY_NONE) {
-        *ret_request =
-            (struct bf_request){.by = BF_BY_TIMER, .delay_ms = noop->delay_ms};
+        *ret_request = (struct bf_request){
+            .by = BF_BY_TIMER, .runs = true, .delay_ms = noop->delay_ms};
         return BF_STEP_SEND;
     }
     *ret_end = (struct bf_run_end){
