@@ -9,6 +9,7 @@
 #include "dispatcher/cli/corrected.h"
 #include "dispatcher/cli/log_writer.h"
 #include "dispatcher/cli/logs.h"
+#include "dispatcher/cli/progress.h"
 #include "schemas/err.h"
 #include "schemas/sign.h"
 
@@ -23,6 +24,9 @@ struct correcting {
     struct bf_verifier *verifier;
     struct bf_logs logs;
     struct bf_corrected row;
+    struct bf_progress progress;
+    int64_t records; /* looked at */
+    int64_t end;     /* of the row's partition, when it was looked at */
     int64_t at_ms;
     char id[BF_HEX128_SIZE]; /* of the correction; "": not made yet */
     json_t *made;            /* its value; owned */
@@ -48,13 +52,12 @@ static int set_aside(const struct correcting *c, const struct bf_record *rec,
     return 0;
 }
 
-static int on_record(void *arg, const struct bf_record *rec,
-                     const struct bf_err *bad, struct bf_err *err)
+static int look_at(struct correcting *c, const struct bf_record *rec,
+                   struct bf_err *err)
 {
-    struct correcting *c = arg;
     struct bf_err why = {0};
 
-    if (bad || !bf_corrected_wants(&c->row, rec))
+    if (!bf_corrected_wants(&c->row, rec))
         return 0;
     if (bf_verify(c->verifier, BF_PURPOSE_RESULT, rec, rec->key, c->at_ms,
                   &why))
@@ -68,13 +71,35 @@ static int on_record(void *arg, const struct bf_record *rec,
     return set_aside(c, rec, &why);
 }
 
+static int on_record(void *arg, const struct bf_record *rec,
+                     const struct bf_err *bad, struct bf_err *err)
+{
+    struct correcting *c = arg;
+    char note[64];
+
+    snprintf(note, sizeof(note), "%lld rows; less with --since",
+             (long long)++c->records);
+    bf_progress_set(&c->progress, 0, note);
+    if (!bad && look_at(c, rec, err))
+        return -1;
+    if (c->row.row && c->row.partition == rec->partition)
+        c->end = rec->offset + 1;
+    return 0;
+}
+
 static int find_row(struct correcting *c, struct bf_err *err)
 {
     struct bf_log_range range;
+    int rc;
 
     if (bf_logs_open(&c->logs, c->cli, err) ||
-        bf_logs_since(&c->logs, c->cli, BF_TOPIC_USAGE, &range, err) ||
-        bf_log_read(c->logs.kafka, &range, on_record, c, err))
+        bf_logs_since(&c->logs, c->cli, BF_TOPIC_USAGE, &range, err))
+        return -1;
+    bf_progress_init(&c->progress, c->cli, "reading usage", 0);
+    c->progress.plain = !c->cli->json;
+    rc = bf_log_read(c->logs.kafka, &range, on_record, c, err);
+    bf_progress_end(&c->progress);
+    if (rc)
         return -1;
     if (c->row.row)
         return 0;
@@ -183,6 +208,7 @@ static int look_once(struct correcting *c, struct bf_err *err)
     if (bf_logs_since(&c->logs, c->cli, BF_TOPIC_USAGE, &range, err))
         return -1;
     range.partition = c->row.partition;
+    range.offset = c->end; /* no correction with this number stands before */
     return bf_log_read(c->logs.kafka, &range, on_made, c, err);
 }
 

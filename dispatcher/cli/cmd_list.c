@@ -3,14 +3,14 @@
 #include "dispatcher/cli/client.h"
 #include "dispatcher/cli/commands.h"
 #include "dispatcher/cli/jobs.h"
+#include "dispatcher/cli/times.h"
 #include "schemas/err.h"
 
 #define MAX_LIST 100000U
 #define PAGE 1000U
 
 /* Options that are the query's parameters, under the same names. */
-static const char *const filters[] = {"status", "batch", "order-key",
-                                      "label",  "from",  "to"};
+static const char *const filters[] = {"status", "batch", "order-key", "label"};
 
 static int add_filter(struct bf_cli *cli, const char *name, struct bf_buf *path,
                       struct bf_err *err)
@@ -40,7 +40,10 @@ static int list_path(struct bf_cli *cli, const char *workspace, size_t limit,
         if (add_filter(cli, filters[i], path, err))
             return -1;
     }
-    return 0;
+    return bf_times_query(cli, "from", 1, path, err) ||
+                   bf_times_query(cli, "to", 1, path, err)
+               ? -1
+               : 0;
 }
 
 struct list {

@@ -5,13 +5,18 @@
 
 #include "dispatcher/cli/commands.h"
 
+#include "config/clock.h"
 #include "dispatcher/cli/client.h"
 #include "dispatcher/cli/export.h"
 #include "dispatcher/cli/logs.h"
 #include "dispatcher/cli/target.h"
+#include "dispatcher/cli/times.h"
 #include "schemas/err.h"
+#include "schemas/json.h"
 
 #define MAX_LINE (8U << 20)
+#define HOUR_MS 3600000
+#define SKEW_MS HOUR_MS /* the clock of a run's end may be ahead */
 #define USAGE_MS 60000
 #define TRIES 6
 
@@ -20,16 +25,34 @@ struct exporting {
     FILE *file;
     struct bf_buf line;
     int64_t rows;
+    int64_t from_ms, to_ms; /* by when the run ended: [from, to) */
 };
+
+/* What says no time is for 'verify' to judge. */
+static bool is_asked_for(const struct exporting *exporting,
+                         const struct bf_record *rec)
+{
+    const char *workspace = bf_args_get(&exporting->cli->args, "workspace");
+    json_auto_t *doc = NULL;
+    int64_t ended_ms;
+
+    if (workspace && !bf_slice_is(rec->key, workspace))
+        return false;
+    if (exporting->from_ms < 0 && exporting->to_ms == INT64_MAX)
+        return true;
+    doc = bf_json_parse(rec->value, MAX_LINE, NULL);
+    return bf_clock_parse(bf_json_slice(json_object_get(doc, "ended_at")),
+                          &ended_ms, NULL) ||
+           (ended_ms >= exporting->from_ms && ended_ms < exporting->to_ms);
+}
 
 static int export_one(void *arg, const struct bf_record *rec,
                       const struct bf_err *bad, struct bf_err *err)
 {
     struct exporting *exporting = arg;
-    const char *workspace = bf_args_get(&exporting->cli->args, "workspace");
 
     (void)bad; /* `verify` says so of what is exported of it */
-    if (workspace && !bf_slice_is(rec->key, workspace))
+    if (!is_asked_for(exporting, rec))
         return 0;
     bf_buf_clear(&exporting->line);
     if (bf_export_line(rec, &exporting->line, err))
@@ -48,10 +71,15 @@ static int export(struct bf_cli *cli, struct exporting *exporting,
     bf_autologs struct bf_logs logs = {0};
     struct bf_log_range range;
 
-    if (bf_logs_open(&logs, cli, err) ||
+    if (bf_times_option(cli, "from", &exporting->from_ms, err) ||
+        bf_times_option(cli, "to", &exporting->to_ms, err) ||
+        bf_logs_open(&logs, cli, err) ||
         bf_logs_since(&logs, cli, BF_TOPIC_USAGE, &range, err) ||
         bf_target_open(&target, cli, err))
         return -1;
+    /* A row is written after its run, its corrections any time later. */
+    if (range.from_ms < 0 && exporting->from_ms > SKEW_MS)
+        range.from_ms = exporting->from_ms - SKEW_MS;
     exporting->file = target.file;
     if (bf_log_read(logs.kafka, &range, export_one, exporting, err) ||
         bf_target_close(&target, err))
@@ -62,7 +90,10 @@ static int export(struct bf_cli *cli, struct exporting *exporting,
 
 enum bf_exit bf_cmd_usage_export(struct bf_cli *cli)
 {
-    struct exporting exporting = {.cli = cli, .line = BF_BUF_INIT(MAX_LINE)};
+    struct exporting exporting = {.cli = cli,
+                                  .line = BF_BUF_INIT(MAX_LINE),
+                                  .from_ms = -1,
+                                  .to_ms = INT64_MAX};
     struct bf_err err = {0};
     int status = export(cli, &exporting, &err);
 
@@ -82,9 +113,9 @@ static int usage_path(struct bf_cli *cli, struct bf_buf *path,
         bf_client_query(path, "workspace", bf_args_get(args, "workspace"),
                         err) ||
         bf_client_query(path, "group_by", by ? by : "workspace,day", err) ||
-        bf_client_query(path, "from", bf_args_get(args, "from"), err))
+        bf_times_query(cli, "from", HOUR_MS, path, err))
         return -1;
-    return bf_client_query(path, "to", bf_args_get(args, "to"), err);
+    return bf_times_query(cli, "to", HOUR_MS, path, err);
 }
 
 static json_t *ask(struct bf_cli *cli, struct bf_err *err)

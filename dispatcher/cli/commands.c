@@ -151,7 +151,7 @@ static const struct bf_flag jobs_flags[] = {
     {"batch", 0, false, "ID", "of this batch only"},
     {"order-key", 0, false, "KEY", "with this key only"},
     {"label", 'l', false, "NAME=VALUE", "with this label only, or NAME"},
-    {"from", 0, false, "TIME", "accepted then or later, RFC 3339"},
+    {"from", 0, false, "TIME", "accepted then or later: 12h, 7d, or RFC 3339"},
     {"to", 0, false, "TIME", "accepted before"},
     {"limit", 0, false, "N", "at most so many, if not 100"},
 };
@@ -174,7 +174,8 @@ static const struct bf_flag results_flags[] = {
 /* Of commands that read a topic. */
 #define SINCE                                                                  \
     {                                                                          \
-        "since", 0, false, "TIME", "12h, 7d, or RFC 3339; else all there is"   \
+        "since", 0, false, "TIME",                                             \
+            "written then or later: 12h, 7d, or RFC 3339"                      \
     }
 
 static const struct bf_flag deadletter_list_flags[] = {
@@ -190,12 +191,14 @@ static const struct bf_flag deadletter_show_flags[] = {
 static const struct bf_flag usage_flags[] = {
     {"workspace", 'w', false, "NAME", "of this workspace only"},
     {"by", 0, false, "NAMES", "workspace, block, hour, day: by commas"},
-    {"from", 0, false, "TIME", "the first hour, RFC 3339"},
+    {"from", 0, false, "TIME", "the first hour: 12h, 7d, or RFC 3339"},
     {"to", 0, false, "TIME", "the hour after the last one"},
 };
 
 static const struct bf_flag usage_export_flags[] = {
     SINCE,
+    {"from", 0, false, "TIME", "of runs that ended then or later"},
+    {"to", 0, false, "TIME", "of runs that ended before"},
     {"workspace", 'w', false, "NAME", "of this workspace only"},
     {"output", 'o', false, "FILE", "instead of stdout; appears when whole"},
 };
@@ -541,7 +544,10 @@ static const struct bf_command commands[] = {
             "One line a row of the usage topic, as JSON: its place, key,\n"
             "headers with the signature, and value. 'verify --file' checks\n"
             "them wherever the fleet's keys are trusted. A row may stand\n"
-            "twice: it has the same ce_id then, and counts once.",
+            "twice: it has the same ce_id then, and counts once. --from and\n"
+            "--to choose as those of 'usage' do, by when a run ended, and a\n"
+            "correction by the run that it corrects; --since by when a row\n"
+            "was written.",
         .options = FLAGS(usage_export_flags),
         .exits = UNREACHABLE | REFUSED,
         .run = bf_cmd_usage_export,
@@ -556,11 +562,12 @@ static const struct bf_command commands[] = {
             "corrections of it:\n"
             "  blockfleet usage correct ID duration_seconds=-1.5 runs=-1\n"
             "What is left of a quantity is never below zero. Sums count it\n"
-            "on. Reads the topic first (--since: the row is no older), and\n"
-            "afterwards whether another correction came first. Exits with 6\n"
-            "when an open transaction hides what was written: do nothing\n"
-            "again before --dry-run shows a higher number. Needs a key of\n"
-            "purpose result.",
+            "on. An id says nothing of when or where its row was written:\n"
+            "all of the topic is read first, or what was written from --since\n"
+            "on, and afterwards whether another correction came first. Exits\n"
+            "with 6 when an open transaction hides what was written: do\n"
+            "nothing again before --dry-run shows a higher number. Needs a\n"
+            "key of purpose result.",
         .options = FLAGS(usage_correct_flags),
         .min_words = 1,
         .max_words = 1 + 7,

@@ -29,13 +29,6 @@ int bf_logs_single(const struct bf_logs *logs, enum bf_topic which,
                    const char *const words[2], struct bf_log_range *ret,
                    struct bf_err *err);
 
-/*
- * "90s", "30m", "12h", "7d" before now_ms, or an RFC 3339 time. REJECT "usage"
- * otherwise. Pure.
- */
-int bf_logs_time(const char *text, int64_t now_ms, int64_t *ret_ms,
-                 struct bf_err *err);
-
 /* A header as JSON text, other bytes than UTF-8 as \xNN; null when absent. */
 json_t *bf_logs_header(const struct bf_record *rec, const char *name);
 

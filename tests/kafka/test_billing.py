@@ -355,17 +355,32 @@ class RecordsTest(Example):
         self.assertEqual(self.told_by_a_dispatcher(), (1, "1.500000"))
         self.assertEqual(self.exported(), Counter({None: 2, name: 2}))
 
-    def exported(self) -> Counter[str | None]:
+    def exported(self, *more: str) -> Counter[str | None]:
         """How often a row corrects what, in an export whose signatures are good."""
         file = self.db.with_name("usage.ndjson")
-        words = "usage", "export", "-o", str(file)
+        words = "usage", "export", "-o", str(file), *more
         brokers = f"--kafka.brokers={self.cluster.bootstrap}"
         keys = f"--keys.dir={self.fleet.keys.folder}"
         subprocess.run([BIN / "blockfleet", *words, brokers, keys], check=True)
-        told = self.cli("verify", "--file", str(file))
-        self.assertEqual((told["records"], told["untrusted"]), (4, 0))
         lines = [json.loads(line) for line in file.read_text().splitlines()]
+        told = self.cli("verify", "--file", str(file))
+        self.assertEqual((told["records"], told["untrusted"]), (len(lines), 0))
         return Counter(json.loads(line["value"]).get("correction_of") for line in lines)
+
+    def test_an_export_is_of_runs_that_ended_in_time(self) -> None:
+        hour_ms = 3_600_000
+        old, new = self.row(0, self.at_ms - 5 * hour_ms), self.row(1, self.at_ms)
+        self.fleet.produce("result", [old, new])
+        name = old.text("ce_id")
+        self.cli("usage", "correct", name, "runs=-1")  # written now, of that hour
+        both = Counter({None: 2, name: 1})
+        self.assertEqual(self.exported(), both)
+        self.assertEqual(self.exported("--since", "1h"), both)
+        self.assertEqual(self.exported("--from", "4h"), Counter({None: 1}))
+        self.assertEqual(self.exported("--to", "4h"), Counter({None: 1, name: 1}))
+        middle = bfwire.rfc3339(self.at_ms - 5 * hour_ms)
+        self.assertEqual(self.exported("--from", middle), both)
+        self.assertEqual(self.exported("--to", middle), Counter())
 
     def told_by_a_dispatcher(self) -> tuple[int, str]:
         folder = self.db.parent

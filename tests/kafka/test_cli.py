@@ -168,6 +168,11 @@ class CliTest(CliCase):
 
         wait_until(lambda: groups() and groups()[0]["runs"] == 5, HANG_S, "five runs")
         self.assertEqual(len(groups()), 1)
+        for option, runs in (("--from=2h", [5]), ("--to=2h", [])):
+            told = json.loads(self.blockfleet(*asked, option))
+            self.assertEqual([group["runs"] for group in told["groups"]], runs)
+            told = self.blockfleet("jobs", "-w", "summed", "--json", option)
+            self.assertEqual(len(json.loads(told)), sum(runs))
         table = self.blockfleet("usage", "-w", "summed").splitlines()
         self.assertRegex(table[0], r"WORKSPACE +DAY +RUNS")
         self.assertRegex(table[1], r"summed +20\d\d-\d\d-\d\d.* +5 ")

@@ -1,7 +1,7 @@
 #include "tests/unit/support.h"
 
 #include "dispatcher/cli/export.h"
-#include "dispatcher/cli/logs.h"
+#include "dispatcher/cli/times.h"
 
 #define MAX_TEXT (1U << 20)
 
@@ -88,15 +88,15 @@ static void test_times(void **state)
     int64_t ms = 0;
 
     (void)state;
-    assert_int_equal(bf_logs_time("90s", 100000, &ms, NULL), 0);
+    assert_int_equal(bf_times_parse("90s", 100000, &ms, NULL), 0);
     assert_int_equal(ms, 10000);
-    assert_int_equal(bf_logs_time("7d", 8 * 86400000LL, &ms, NULL), 0);
+    assert_int_equal(bf_times_parse("7d", 8 * 86400000LL, &ms, NULL), 0);
     assert_int_equal(ms, 86400000);
-    assert_int_equal(bf_logs_time("1970-01-01T01:00:01+01:00", 0, &ms, NULL),
+    assert_int_equal(bf_times_parse("1970-01-01T01:00:01+01:00", 0, &ms, NULL),
                      0);
     assert_int_equal(ms, 1000);
-    assert_refused(bf_logs_time("yesterday", 0, &ms, &err), err, "usage");
-    assert_refused(bf_logs_time("7", 0, &ms, &err), err, "usage");
+    assert_refused(bf_times_parse("yesterday", 0, &ms, &err), err, "usage");
+    assert_refused(bf_times_parse("7", 0, &ms, &err), err, "usage");
     assert_int_equal(ms, 1000);
 }
 
