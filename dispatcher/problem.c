@@ -29,6 +29,12 @@ const char *bf_problem_name(enum bf_problem_code code)
     return table[code].code;
 }
 
+const char *bf_problem_title(enum bf_problem_code code)
+{
+    bf_assert(code < BF_PROBLEMS);
+    return table[code].title;
+}
+
 unsigned bf_problem_retry_after(const struct bf_problem *problem)
 {
     unsigned status = bf_problem_status(problem->code);

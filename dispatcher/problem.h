@@ -47,6 +47,7 @@ struct bf_problem {
 unsigned bf_problem_status(enum bf_problem_code code);
 /* "bad_json"; the last part of the type. */
 const char *bf_problem_name(enum bf_problem_code code);
+const char *bf_problem_title(enum bf_problem_code code);
 /* Seconds for Retry-After; 0: trying again as it is will not help. */
 unsigned bf_problem_retry_after(const struct bf_problem *problem);
 

@@ -66,11 +66,29 @@ class OpenApi(unittest.TestCase):
             needs = {"401", "403"}
             self.assertEqual(needs <= set(operation["responses"]), not everyone, route)
 
-    def test_statuses_are_those_of_problems(self) -> None:
-        known = {str(status) for status in self.code["problems"].values()}
+    def problems_of(self, answer: dict[str, Any]) -> list[str]:
+        problem = answer.get("content", {}).get("application/problem+json")
+        if not problem:
+            return []
+        _, own = problem["schema"]["allOf"]
+        return [kind.rsplit(":", 1)[1] for kind in own["properties"]["type"]["enum"]]
+
+    def test_statuses_are_those_of_their_problems(self) -> None:
         for place, operation in self.operations().items():
-            for status in operation["responses"]:
-                self.assertTrue(status < "400" or status in known, (place, status))
+            for status, node in operation["responses"].items():
+                for code in self.problems_of(self.resolve(node)):
+                    told = self.code["problems"][code]["status"]
+                    self.assertEqual(status, str(told), (place, code))
+
+    def test_answers_are_described_in_the_words_of_the_code(self) -> None:
+        named = set()
+        for answer in self.doc["components"]["responses"].values():
+            for code in self.problems_of(answer):
+                title = self.code["problems"][code]["title"]
+                self.assertIn(title, answer["description"])
+                named.add(code)
+        # (No resource of the document has the methods that it does not have.)
+        self.assertEqual(set(self.code["problems"]) - named, {"method_not_allowed"})
 
 
 if __name__ == "__main__":

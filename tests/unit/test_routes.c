@@ -112,6 +112,14 @@ static void put_route(struct bf_json_out *out, const struct bf_route *route)
     bf_json_close(out, '}');
 }
 
+static void put_problem(struct bf_json_out *out, enum bf_problem_code code)
+{
+    bf_json_open(out, bf_problem_name(code), '{');
+    bf_json_int(out, "status", bf_problem_status(code));
+    bf_json_str(out, "title", bf_problem_title(code));
+    bf_json_close(out, '}');
+}
+
 static int put_table(struct bf_buf *text)
 {
     const struct bf_route *route;
@@ -125,8 +133,7 @@ static int put_table(struct bf_buf *text)
     bf_json_close(&out, ']');
     bf_json_open(&out, "problems", '{');
     for (int code = 0; code < BF_PROBLEMS; code++)
-        bf_json_int(&out, bf_problem_name((enum bf_problem_code)code),
-                    bf_problem_status((enum bf_problem_code)code));
+        put_problem(&out, (enum bf_problem_code)code);
     bf_json_close(&out, '}');
     bf_json_close(&out, '}');
     return bf_json_done(&out) || bf_buf_adds(text, "\n", NULL) ? -1 : 0;
