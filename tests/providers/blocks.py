@@ -98,6 +98,8 @@ Answer = dict[str, Any]
 class Engine(Protocol):
     def submit(self, request: Mapping[str, Any]) -> Future[Answer]: ...
 
+    def kill(self, run: Future[Answer]) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -116,6 +118,9 @@ class Echo:
             }
         )
         return done
+
+    def kill(self, run: Future[Answer]) -> None:
+        pass  # it is done
 
     def close(self) -> None:
         pass
@@ -169,6 +174,14 @@ class Runner:
             for piece in self._pack(head, request["inputs_json"].encode()):
                 self._sock.sendall(piece)
         return done
+
+    def kill(self, run: Future[Answer]) -> None:
+        """Its answer comes all the same, and says so."""
+        with self._lock:
+            for run_id, waiting in self._waiting.items():
+                if waiting is run:
+                    for piece in self._pack({"op": "kill", "run_id": run_id}, b""):
+                        self._sock.sendall(piece)
 
     def _receive(self) -> None:
         while data := self._sock.recv(1 << 20):
