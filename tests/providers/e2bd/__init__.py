@@ -1,0 +1,1 @@
+"""The parts of tests/providers/e2b_server.py."""
