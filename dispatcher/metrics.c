@@ -4,7 +4,8 @@
 #include <stdio.h>
 
 #include "config/clock.h"
-#include "config/process.h"
+#include "config/metric.h"
+#include "config/proc.h"
 #include "dispatcher/routes.h"
 #include "schemas/err.h"
 
@@ -73,28 +74,20 @@ void bf_http_stats_add(struct bf_http_stats *stats,
 
 struct metric;
 
-struct writing {
+struct bf_writing {
     struct bf_api *api;
-    const struct metric *metric;
+    const struct bf_metric *metric;
     struct bf_buf *out;
     struct bf_err *err;
     int failed;
     /* asked for once */
     struct bf_feed_state feed;
     struct bf_outbox_stats outbox;
-    struct bf_process process;
-};
-
-struct metric {
-    const char *name;
-    const char *type;   /* counter, gauge or histogram */
-    const char *labels; /* for the document; "" for none */
-    const char *help;   /* one line */
-    void (*write)(struct writing *w);
+    struct bf_proc process;
 };
 
 __attribute__((format(printf, 3, 4))) static void
-put(struct writing *w, double value, const char *labels, ...)
+put(struct bf_writing *w, double value, const char *labels, ...)
 {
     char text[400];
     va_list ap;
@@ -106,14 +99,14 @@ put(struct writing *w, double value, const char *labels, ...)
                              text, value);
 }
 
-static void put_one(struct writing *w, uint64_t value)
+static void put_one(struct bf_writing *w, uint64_t value)
 {
     put(w, (double)value, "%s", "");
 }
 
 /* ---- what is told ---------------------------------------------------------*/
 
-static void put_histogram(struct writing *w, const char *labels,
+static void put_histogram(struct bf_writing *w, const char *labels,
                           const struct histogram *row)
 {
     for (size_t i = 0; i < BUCKETS; i++)
@@ -124,7 +117,7 @@ static void put_histogram(struct writing *w, const char *labels,
     put(w, (double)row->count, "_count{%s}", labels);
 }
 
-static void put_route(struct writing *w, size_t i)
+static void put_route(struct bf_writing *w, size_t i)
 {
     const struct bf_route *route = i < ROUTES ? bf_route_at(i) : NULL;
     const struct histogram *row = w->api->stats->rows[i];
@@ -140,28 +133,28 @@ static void put_route(struct writing *w, size_t i)
     }
 }
 
-static void put_requests(struct writing *w)
+static void put_requests(struct bf_writing *w)
 {
     for (size_t i = 0; i <= ROUTES; i++)
         put_route(w, i);
 }
 
-static void put_active(struct writing *w)
+static void put_active(struct bf_writing *w)
 {
     put_one(w, w->api->http ? bf_http_active(w->api->http) : 0);
 }
 
-static void put_connections(struct writing *w)
+static void put_connections(struct bf_writing *w)
 {
     put_one(w, w->api->http ? bf_http_connections(w->api->http) : 0);
 }
 
-static void put_expired(struct writing *w)
+static void put_expired(struct bf_writing *w)
 {
     put_one(w, w->api->http ? bf_http_expired(w->api->http) : 0);
 }
 
-static void put_sent(struct writing *w)
+static void put_sent(struct bf_writing *w)
 {
     static const char *const errors[] = {
         [BF_ACK_STORED] = "",
@@ -181,73 +174,73 @@ static void put_sent(struct writing *w)
     }
 }
 
-static void put_stored_bytes(struct writing *w)
+static void put_stored_bytes(struct bf_writing *w)
 {
     put_one(w, w->outbox.stored_bytes);
 }
 
-static void put_inflight(struct writing *w)
+static void put_inflight(struct bf_writing *w)
 {
     put_one(w, w->outbox.inflight);
 }
 
-static void put_inflight_bytes(struct writing *w)
+static void put_inflight_bytes(struct bf_writing *w)
 {
     put_one(w, w->outbox.inflight_bytes);
 }
 
-static void put_inflight_limit(struct writing *w)
+static void put_inflight_limit(struct bf_writing *w)
 {
     put_one(w, w->outbox.max_inflight_bytes);
 }
 
-static void put_queue(struct writing *w)
+static void put_queue(struct bf_writing *w)
 {
     put_one(w, w->outbox.queued);
 }
 
-static void put_brokers(struct writing *w)
+static void put_brokers(struct bf_writing *w)
 {
     put_one(w, w->outbox.kafka.brokers_up);
 }
 
-static void put_kafka_requests(struct writing *w)
+static void put_kafka_requests(struct bf_writing *w)
 {
     put_one(w, w->outbox.kafka.requests);
 }
 
-static void put_kafka_errors(struct writing *w)
+static void put_kafka_errors(struct bf_writing *w)
 {
     put_one(w, w->outbox.kafka.errors);
 }
 
-static void put_kafka_retries(struct writing *w)
+static void put_kafka_retries(struct bf_writing *w)
 {
     put_one(w, w->outbox.kafka.retries);
 }
 
-static void put_kafka_timeouts(struct writing *w)
+static void put_kafka_timeouts(struct bf_writing *w)
 {
     put_one(w, w->outbox.kafka.timeouts);
 }
 
-static void put_rtt(struct writing *w)
+static void put_rtt(struct bf_writing *w)
 {
     put(w, w->outbox.kafka.rtt_p50_s, "{quantile=\"0.5\"}");
     put(w, w->outbox.kafka.rtt_p99_s, "{quantile=\"0.99\"}");
 }
 
-static void put_accepting(struct writing *w)
+static void put_accepting(struct bf_writing *w)
 {
     put_one(w, w->feed.shards > 0 && !w->api->stopping);
 }
 
-static void put_caught_up(struct writing *w)
+static void put_caught_up(struct bf_writing *w)
 {
     put_one(w, w->feed.caught_up);
 }
 
-static void put_age(struct writing *w)
+static void put_age(struct bf_writing *w)
 {
     int64_t age_ms = bf_now_ms() - w->feed.as_of_ms;
 
@@ -255,53 +248,53 @@ static void put_age(struct writing *w)
         put(w, age_ms > 0 ? (double)age_ms / 1e3 : 0, "%s", "");
 }
 
-static void put_shards(struct writing *w)
+static void put_shards(struct bf_writing *w)
 {
     put_one(w, w->feed.shards);
 }
 
-static void put_keys(struct writing *w)
+static void put_keys(struct bf_writing *w)
 {
     put_one(w, bf_door_keys(w->api->conf.door));
 }
 
-static void put_build(struct writing *w)
+static void put_build(struct bf_writing *w)
 {
     put(w, 1, "{version=\"%s\",librdkafka=\"%s\"}", BF_VERSION,
         rd_kafka_version_str());
 }
 
-static void put_cpu(struct writing *w)
+static void put_cpu(struct bf_writing *w)
 {
     put(w, w->process.cpu_s, "%s", "");
 }
 
-static void put_resident(struct writing *w)
+static void put_resident(struct bf_writing *w)
 {
     put_one(w, w->process.resident_bytes);
 }
 
-static void put_virtual(struct writing *w)
+static void put_virtual(struct bf_writing *w)
 {
     put_one(w, w->process.virtual_bytes);
 }
 
-static void put_threads(struct writing *w)
+static void put_threads(struct bf_writing *w)
 {
     put_one(w, w->process.threads);
 }
 
-static void put_fds(struct writing *w)
+static void put_fds(struct bf_writing *w)
 {
     put_one(w, w->process.open_fds);
 }
 
-static void put_max_fds(struct writing *w)
+static void put_max_fds(struct bf_writing *w)
 {
     put_one(w, w->process.max_fds);
 }
 
-static void put_start(struct writing *w)
+static void put_start(struct bf_writing *w)
 {
     put(w, w->process.start_s, "%s", "");
 }
@@ -313,7 +306,7 @@ static void put_start(struct writing *w)
     "messaging_system, messaging_operation_name, "                             \
     "messaging_destination_name, error_type"
 
-static const struct metric metrics[] = {
+static const struct bf_metric metrics[] = {
     {"http_server_request_duration_seconds", "histogram", HTTP_LABELS,
      "Requests, from their headers to the last byte of the answer. Status 0: "
      "they ended without one.",
@@ -385,16 +378,14 @@ static const struct metric metrics[] = {
 
 int bf_metrics_text(struct bf_api *api, struct bf_buf *out, struct bf_err *err)
 {
-    struct writing w = {.api = api, .out = out, .err = err};
+    struct bf_writing w = {.api = api, .out = out, .err = err};
 
     bf_exchange_state(api->conf.exchange, &w.feed);
     bf_outbox_stats(api->conf.outbox, &w.outbox);
-    bf_process_read(&w.process);
+    bf_proc_read(&w.process);
     for (size_t i = 0; i < bf_countof(metrics); i++) {
         w.metric = &metrics[i];
-        w.failed |= bf_buf_addf(out, err, "# HELP %s %s\n# TYPE %s %s\n",
-                                w.metric->name, w.metric->help, w.metric->name,
-                                w.metric->type);
+        w.failed |= bf_metric_head(w.metric, out, err);
         w.metric->write(&w);
     }
     return w.failed ? -1 : 0;
@@ -409,19 +400,9 @@ static const char intro[] =
     "one of all workspaces. Names without `blockfleet_` are OpenTelemetry's\n"
     "(`http.server.request.duration`, `messaging.client.sent.messages`) or\n"
     "those that every Prometheus client has. Figures of librdkafka are as old\n"
-    "as its `statistics.interval.ms`, here 10 s, and of the producer alone.\n"
-    "\n"
-    "| metric | type | labels | what |\n"
-    "| --- | --- | --- | --- |\n";
+    "as its `statistics.interval.ms`, here 10 s, and of the producer alone.\n";
 
 int bf_metrics_markdown(struct bf_buf *out, struct bf_err *err)
 {
-    if (bf_buf_adds(out, intro, err))
-        return -1;
-    for (size_t i = 0; i < bf_countof(metrics); i++) {
-        if (bf_buf_addf(out, err, "| `%s` | %s | %s | %s |\n", metrics[i].name,
-                        metrics[i].type, metrics[i].labels, metrics[i].help))
-            return -1;
-    }
-    return 0;
+    return bf_metrics_document(intro, metrics, bf_countof(metrics), out, err);
 }

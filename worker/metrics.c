@@ -10,32 +10,25 @@
 
 #include <librdkafka/rdkafka.h>
 
-#include "config/process.h"
+#include "config/metric.h"
+#include "config/proc.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
 #include "schemas/outcome.h"
 
 #define TEXT_MAX_BYTES (64U << 10)
 
-struct writing {
+struct bf_writing {
     const struct bf_worker_figures *figures;
-    struct bf_process process;
+    struct bf_proc process;
     const char *name; /* of the metric that is written */
     struct bf_buf *out;
     struct bf_err *err;
     int failed;
 };
 
-struct metric {
-    const char *name;
-    const char *type;
-    const char *labels; /* besides worker, for the document */
-    const char *help;   /* one line */
-    void (*write)(struct writing *w);
-};
-
 /* As a label's value: PROTOCOL.md has no say in what a group is called. */
-static void put_escaped(struct writing *w, const char *text)
+static void put_escaped(struct bf_writing *w, const char *text)
 {
     for (; *text; text++) {
         const char plain[] = {*text, '\0'};
@@ -49,7 +42,7 @@ static void put_escaped(struct writing *w, const char *text)
 }
 
 /* label NULL: none but the worker. */
-static void put(struct writing *w, const char *label, const char *value,
+static void put(struct bf_writing *w, const char *label, const char *value,
                 double number)
 {
     w->failed |= bf_buf_addf(w->out, w->err, "%s{worker=\"", w->name);
@@ -61,95 +54,95 @@ static void put(struct writing *w, const char *label, const char *value,
 
 /* ---- what is told ---------------------------------------------------------*/
 
-static void put_shards(struct writing *w)
+static void put_shards(struct bf_writing *w)
 {
     put(w, "state", "open", (double)w->figures->shards_open);
     put(w, "state", "stopped", (double)w->figures->shards_stopped);
 }
 
-static void put_jobs(struct writing *w)
+static void put_jobs(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->runs.tasks);
 }
 
-static void put_running(struct writing *w)
+static void put_running(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->runs.running);
 }
 
-static void put_memory(struct writing *w)
+static void put_memory(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->runs.bytes);
 }
 
-static void put_memory_limit(struct writing *w)
+static void put_memory_limit(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->memory_limit_bytes);
 }
 
-static void put_ended(struct writing *w)
+static void put_ended(struct bf_writing *w)
 {
     for (unsigned i = 0; i < BF_OUTCOMES; i++)
         put(w, "outcome", bf_outcome_name((enum bf_outcome)i),
             (double)w->figures->runs.ended[i]);
 }
 
-static void put_untrusted(struct writing *w)
+static void put_untrusted(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->runs.untrusted);
 }
 
-static void put_copies(struct writing *w)
+static void put_copies(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->runs.copies);
 }
 
-static void put_lost(struct writing *w)
+static void put_lost(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->runs.lost_offsets);
 }
 
-static void put_keys(struct writing *w)
+static void put_keys(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->figures->trusted_keys);
 }
 
-static void put_cpu(struct writing *w)
+static void put_cpu(struct bf_writing *w)
 {
     put(w, NULL, NULL, w->process.cpu_s);
 }
 
-static void put_resident(struct writing *w)
+static void put_resident(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->process.resident_bytes);
 }
 
-static void put_threads(struct writing *w)
+static void put_threads(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->process.threads);
 }
 
-static void put_fds(struct writing *w)
+static void put_fds(struct bf_writing *w)
 {
     put(w, NULL, NULL, (double)w->process.open_fds);
 }
 
-static void put_start(struct writing *w)
+static void put_start(struct bf_writing *w)
 {
     put(w, NULL, NULL, w->process.start_s);
 }
 
-static void put_version(struct writing *w)
+static void put_version(struct bf_writing *w)
 {
     put(w, "version", BF_VERSION, 1);
 }
 
-static void put_librdkafka(struct writing *w)
+static void put_librdkafka(struct bf_writing *w)
 {
     put(w, "version", rd_kafka_version_str(), 1);
 }
 
-static void put_backend(struct writing *w)
+static void put_backend(struct bf_writing *w)
 {
     put(w, "backend", w->figures->backend, 1);
 }
@@ -157,7 +150,7 @@ static void put_backend(struct writing *w)
 /* ---- the table ------------------------------------------------------------*/
 
 #define P "blockfleet_worker_"
-static const struct metric metrics[] = {
+static const struct bf_metric metrics[] = {
     {P "shards", "gauge", "state",
      "Shards that this process owns: open, or stopped until an operator "
      "confirms.",
@@ -195,14 +188,12 @@ static const struct metric metrics[] = {
 int bf_worker_metrics_text(const struct bf_worker_figures *figures,
                            struct bf_buf *out, struct bf_err *err)
 {
-    struct writing w = {.figures = figures, .out = out, .err = err};
+    struct bf_writing w = {.figures = figures, .out = out, .err = err};
 
-    bf_process_read(&w.process);
+    bf_proc_read(&w.process);
     for (size_t i = 0; i < bf_countof(metrics); i++) {
         w.name = metrics[i].name;
-        w.failed |=
-            bf_buf_addf(out, err, "# HELP %s %s\n# TYPE %s %s\n", w.name,
-                        metrics[i].help, w.name, metrics[i].type);
+        w.failed |= bf_metric_head(&metrics[i], out, err);
         metrics[i].write(&w);
     }
     return w.failed ? -1 : 0;
@@ -279,19 +270,9 @@ static const char intro[] =
     "`--collector.textfile.directory`; it is removed when the worker ends in\n"
     "order. How old it is tells `node_textfile_mtime_seconds`. Every metric\n"
     "has the label `worker`, the transactional id. Under systemd the unit\n"
-    "needs a `ReadWritePaths=` of that directory.\n"
-    "\n"
-    "| metric | type | labels | what |\n"
-    "| --- | --- | --- | --- |\n";
+    "needs a `ReadWritePaths=` of that directory.\n";
 
 int bf_worker_metrics_markdown(struct bf_buf *out, struct bf_err *err)
 {
-    if (bf_buf_adds(out, intro, err))
-        return -1;
-    for (size_t i = 0; i < bf_countof(metrics); i++) {
-        if (bf_buf_addf(out, err, "| `%s` | %s | %s | %s |\n", metrics[i].name,
-                        metrics[i].type, metrics[i].labels, metrics[i].help))
-            return -1;
-    }
-    return 0;
+    return bf_metrics_document(intro, metrics, bf_countof(metrics), out, err);
 }

@@ -1,5 +1,6 @@
-"""Two rules that no compiler keeps: who may include whom, and how long a
-function may be. Arguments: the C files and headers to look at."""
+"""Rules that no compiler keeps: who may include whom, how long a function may
+be, and that no two have one name, of which a linker takes the first library's.
+Arguments: the C files and headers to look at."""
 
 import re
 import statistics
@@ -16,6 +17,8 @@ MAY_INCLUDE = {
 }
 LONGEST = 80
 
+# At the beginning of a line, as the definition of one that is not static is.
+_FUNCTION = re.compile(r"^(?!static\b)\w[^;{}()=]*?\b(bf_\w+)\([^;{}]*\)\n\{", re.M)
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"/]+)/')
 
 
@@ -52,8 +55,22 @@ def functions(paths: list[str]) -> list[tuple[int, str]]:
     return found
 
 
+def namesakes(paths: list[str]) -> list[str]:
+    """Functions of libraries that two files define."""
+    first: dict[str, str] = {}
+    found = []
+    for path in paths:
+        if path.split("/")[0] in MAY_INCLUDE and not path.endswith("/main.c"):
+            for name in dict.fromkeys(_FUNCTION.findall(Path(path).read_text())):
+                if name in first:
+                    found.append(f"{path}: {name} is in {first[name]}, too")
+                first.setdefault(name, path)
+    return found
+
+
 def main(paths: list[str]) -> int:
     wrong = [w for path in paths for w in climbs(path, Path(path).read_text())]
+    wrong += namesakes([path for path in paths if path.endswith(".c")])
     found = functions(paths)
     for length, where in found:
         if length > LONGEST:

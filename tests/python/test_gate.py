@@ -129,6 +129,21 @@ class SourceTest(unittest.TestCase):
         across = '#include "worker/ledger.h"\n'
         self.assertEqual(len(source.climbs("dispatcher/cli/x.c", across)), 1)
 
+    def test_functions_of_one_name_are_found(self) -> None:
+        text = "%sint bf_x_read(int a,\n              int b)\n{\n    return 0;\n}\n"
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+            for path, head in (
+                ("config/x.c", ""),
+                ("worker/x.c", ""),
+                ("dispatcher/x.c", "static "),
+            ):
+                Path(path).parent.mkdir()
+                Path(path).write_text(text % head)
+            self.assertEqual(
+                source.namesakes(["config/x.c", "worker/x.c", "dispatcher/x.c"]),
+                ["worker/x.c: bf_x_read is in config/x.c, too"],
+            )
+
     def test_length_of_functions(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "x.c"

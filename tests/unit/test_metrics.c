@@ -1,6 +1,6 @@
 #include "tests/unit/generated.h"
 
-#include "config/process.h"
+#include "config/proc.h"
 #include "dispatcher/kafka_stats.h"
 #include "dispatcher/metrics.h"
 
@@ -46,18 +46,18 @@ static void statistics_are_added_up_over_brokers(void **state)
 
 static void a_process_knows_itself(void **state)
 {
-    struct bf_process before, after;
+    struct bf_proc before, after;
     FILE *files[3];
 
     (void)state;
-    assert_int_equal(bf_process_read(&before), 0);
+    assert_int_equal(bf_proc_read(&before), 0);
     assert_true(before.resident_bytes > (1U << 20));
     assert_true(before.virtual_bytes > before.resident_bytes);
     assert_true(before.start_s > 1.5e9);
     assert_true(before.threads >= 1 && before.max_fds > before.open_fds);
     for (size_t i = 0; i < 3; i++)
         files[i] = fopen("/dev/null", "re");
-    assert_int_equal(bf_process_read(&after), 0);
+    assert_int_equal(bf_proc_read(&after), 0);
     assert_int_equal(after.open_fds, before.open_fds + 3);
     assert_true(after.cpu_s >= before.cpu_s);
     for (size_t i = 0; i < 3; i++)

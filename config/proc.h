@@ -1,11 +1,11 @@
-#ifndef BF_CONFIG_PROCESS_H
-#define BF_CONFIG_PROCESS_H
+#ifndef BF_CONFIG_PROC_H
+#define BF_CONFIG_PROC_H
 
 /* What this process uses, from /proc (proc(5)). Any thread. */
 
 #include <stdint.h>
 
-struct bf_process {
+struct bf_proc {
     double cpu_s;   /* user and system */
     double start_s; /* since 1970 */
     uint64_t resident_bytes;
@@ -16,6 +16,6 @@ struct bf_process {
 };
 
 /* 0; -1 where there is no /proc, *ret untouched. */
-int bf_process_read(struct bf_process *ret);
+int bf_proc_read(struct bf_proc *ret);
 
 #endif

@@ -1,4 +1,4 @@
-#include "config/process.h"
+#include "config/proc.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -68,7 +68,7 @@ static uint64_t count_fds(void)
     return count > 3 ? count - 3 : 0; /* . and .. and the list itself */
 }
 
-int bf_process_read(struct bf_process *ret)
+int bf_proc_read(struct bf_proc *ret)
 {
     double ticks = (double)sysconf(_SC_CLK_TCK);
     uint64_t stat[F_LAST + 1] = {0};
@@ -77,7 +77,7 @@ int bf_process_read(struct bf_process *ret)
     if (read_stat(stat))
         return -1;
     getrlimit(RLIMIT_NOFILE, &files);
-    *ret = (struct bf_process){
+    *ret = (struct bf_proc){
         .cpu_s = (double)(stat[F_UTIME] + stat[F_STIME]) / ticks,
         .start_s = (double)boot_s() + (double)stat[F_START] / ticks,
         .resident_bytes = stat[F_RSS] * (uint64_t)sysconf(_SC_PAGESIZE),
