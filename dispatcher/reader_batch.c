@@ -169,27 +169,15 @@ int bf_reader_batches(struct bf_reader_db *reader,
 {
     sqlite3_stmt *stmt =
         bf_reader_stmt(reader, BF_READER_BATCHES, ALL, problem);
-    int64_t before_ms = BF_MAX_TIME_MS;
-    const char *before = "";
     struct bf_page_out page;
     int rc;
 
-    if (!stmt)
+    if (!stmt || bf_reader_start(stmt, list->workspace, list->cursor,
+                                 BF_MAX_TIME_MS, problem))
         return -1;
-    if (list->cursor &&
-        bf_reader_parse_cursor(list->cursor, &before_ms, &before))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "cursor",
-                              "cursor: is none that this resource gave");
-    bf_sql_str(stmt, 1, list->workspace);
-    bf_sql_int(stmt, 2, before_ms);
-    sqlite3_bind_text(stmt, 3, before, -1, SQLITE_STATIC);
     bf_sql_int(stmt, 4, list->limit + 1);
     bf_page_begin(&page, out, list->lines, "batches");
     rc = put_all(reader, stmt, list, &page, ret_cursor);
     sqlite3_reset(stmt);
-    if (rc == 0)
-        ret_cursor[0] = '\0';
-    if (rc < 0 || bf_page_end(&page, ret_cursor, reader->as_of_ms))
-        return bf_reader_out_of_memory(problem);
-    return 0;
+    return bf_page_finish(reader, &page, rc, ret_cursor, problem);
 }

@@ -14,8 +14,8 @@ enum { L_JOB, L_ACCEPTED_MS, L_RANK, L_OUTCOME, L_ORDER_KEY, L_LABELS };
     " (accepted_ms, job) < (?2, ?3) AND accepted_ms >= ?4"                     \
     " ORDER BY accepted_ms DESC, job DESC LIMIT ?5"
 
-int bf_reader_parse_cursor(const char *cursor, int64_t *ret_ms,
-                           const char **ret_name)
+static int parse_cursor(const char *cursor, int64_t *ret_ms,
+                        const char **ret_name)
 {
     size_t len = strcspn(cursor, ".");
     uint64_t ms;
@@ -25,6 +25,26 @@ int bf_reader_parse_cursor(const char *cursor, int64_t *ret_ms,
         return -1;
     *ret_ms = (int64_t)ms;
     *ret_name = cursor + len + 1;
+    return 0;
+}
+
+int bf_reader_bad_cursor(struct bf_problem *problem)
+{
+    return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "cursor",
+                          "cursor: is none that this resource gave");
+}
+
+int bf_reader_start(sqlite3_stmt *stmt, const char *workspace,
+                    const char *cursor, int64_t before_ms,
+                    struct bf_problem *problem)
+{
+    const char *before = "";
+
+    if (cursor && parse_cursor(cursor, &before_ms, &before))
+        return bf_reader_bad_cursor(problem);
+    bf_sql_str(stmt, 1, workspace);
+    bf_sql_int(stmt, 2, before_ms);
+    sqlite3_bind_text(stmt, 3, before, -1, SQLITE_STATIC);
     return 0;
 }
 
@@ -109,20 +129,12 @@ int bf_reader_list(struct bf_reader_db *reader, const struct bf_list *list,
                    struct bf_problem *problem)
 {
     sqlite3_stmt *stmt = statement(reader, list, problem);
-    int64_t before_ms = list->to_ms;
-    const char *before_job = "";
     struct bf_page_out page;
     int rc;
 
-    if (!stmt)
+    if (!stmt || bf_reader_start(stmt, list->workspace, list->cursor,
+                                 list->to_ms, problem))
         return -1;
-    if (list->cursor &&
-        bf_reader_parse_cursor(list->cursor, &before_ms, &before_job))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "cursor",
-                              "cursor: is none that this resource gave");
-    bf_sql_str(stmt, 1, list->workspace);
-    bf_sql_int(stmt, 2, before_ms);
-    sqlite3_bind_text(stmt, 3, before_job, -1, SQLITE_STATIC);
     bf_sql_int(stmt, 4, list->from_ms);
     bf_sql_int(stmt, 5, LOOKS + 1);
     if (list->batch)
@@ -130,9 +142,5 @@ int bf_reader_list(struct bf_reader_db *reader, const struct bf_list *list,
     bf_page_begin(&page, out, list->lines, "jobs");
     rc = put_jobs(reader, stmt, list, &page, ret_cursor);
     sqlite3_reset(stmt);
-    if (rc == 0)
-        ret_cursor[0] = '\0';
-    if (rc < 0 || bf_page_end(&page, ret_cursor, reader->as_of_ms))
-        return bf_reader_out_of_memory(problem);
-    return 0;
+    return bf_page_finish(reader, &page, rc, ret_cursor, problem);
 }

@@ -107,8 +107,7 @@ int bf_reader_page(struct bf_reader_db *reader, const struct bf_page *page,
     if (!stmt)
         return -1;
     if (parse_cursor(page->cursor, &after))
-        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "cursor",
-                              "cursor: is none that this resource gave");
+        return bf_reader_bad_cursor(problem);
     bf_sql_str(stmt, 1, page->workspace);
     bf_sql_int(stmt, 2, after.at_ms);
     bf_sql_int(stmt, 3, after.partition);
@@ -119,11 +118,7 @@ int bf_reader_page(struct bf_reader_db *reader, const struct bf_page *page,
     bf_page_begin(&items, out, page->lines, "results");
     rc = put_items(reader, stmt, page->limit, &items, ret_cursor);
     sqlite3_reset(stmt);
-    if (rc == 0)
-        ret_cursor[0] = '\0';
-    if (rc < 0 || bf_page_end(&items, ret_cursor, reader->as_of_ms))
-        return bf_reader_out_of_memory(problem);
-    return 0;
+    return bf_page_finish(reader, &items, rc, ret_cursor, problem);
 }
 
 /* ---- the form -------------------------------------------------------------*/
@@ -156,7 +151,8 @@ int bf_page_item_end(struct bf_page_out *page)
     return page->lines ? bf_buf_adds(page->buf, "\n", NULL) : 0;
 }
 
-int bf_page_end(struct bf_page_out *page, const char *cursor, int64_t as_of_ms)
+static int page_end(struct bf_page_out *page, const char *cursor,
+                    int64_t as_of_ms)
 {
     if (page->lines)
         return 0;
@@ -165,4 +161,15 @@ int bf_page_end(struct bf_page_out *page, const char *cursor, int64_t as_of_ms)
     bf_json_time(&page->json, "as_of", as_of_ms);
     bf_json_close(&page->json, '}');
     return bf_json_done(&page->json);
+}
+
+int bf_page_finish(const struct bf_reader_db *reader, struct bf_page_out *page,
+                   int rc, char cursor[BF_CURSOR_SIZE],
+                   struct bf_problem *problem)
+{
+    if (rc == 0)
+        cursor[0] = '\0';
+    return rc < 0 || page_end(page, cursor, reader->as_of_ms)
+               ? bf_reader_out_of_memory(problem)
+               : 0;
 }

@@ -97,9 +97,16 @@ int bf_reader_find_job(struct bf_reader_db *reader, struct bf_slice workspace,
                        struct bf_slice job, sqlite3_stmt **ret,
                        struct bf_problem *problem);
 
-/* "<time>.<name>", where a page ends; -1: it is none. */
-int bf_reader_parse_cursor(const char *cursor, int64_t *ret_ms,
-                           const char **ret_name);
+/*
+ * Bind ?1 to ?3 of a list that goes back in time: the workspace, and after
+ * which (time, name) it begins: where an earlier page ended, "<time>.<name>",
+ * or before_ms. cursor, NULL for none, is borrowed until the reset.
+ */
+int bf_reader_start(sqlite3_stmt *stmt, const char *workspace,
+                    const char *cursor, int64_t before_ms,
+                    struct bf_problem *problem);
+/* Of a resource that has none such. Returns -1. */
+int bf_reader_bad_cursor(struct bf_problem *problem);
 
 /* ---- pages ----------------------------------------------------------------*/
 
@@ -117,7 +124,12 @@ void bf_page_begin(struct bf_page_out *page, struct bf_buf *buf, bool lines,
 struct bf_json_out *bf_page_item(struct bf_page_out *page);
 /* -1: no memory, or too large. */
 int bf_page_item_end(struct bf_page_out *page);
-/* cursor "": there is no next page. */
-int bf_page_end(struct bf_page_out *page, const char *cursor, int64_t as_of_ms);
+/*
+ * After a statement. rc 1: there is a next page, from the cursor on; 0: there
+ * is none, and the cursor becomes ""; -1: it failed.
+ */
+int bf_page_finish(const struct bf_reader_db *reader, struct bf_page_out *page,
+                   int rc, char cursor[BF_CURSOR_SIZE],
+                   struct bf_problem *problem);
 
 #endif

@@ -1,9 +1,7 @@
 """The dispatcher's front door: keys, for people who have none and too many."""
 
 import contextlib
-import datetime
 import http.client
-import ipaddress
 import json
 import os
 import re
@@ -11,6 +9,7 @@ import resource
 import socket
 import ssl
 import subprocess
+import sys
 import time
 import unittest
 import warnings
@@ -20,9 +19,6 @@ from typing import Any
 from urllib.parse import urlencode
 
 import yaml
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from dispatching import (
     BIN,
     SHARDS,
@@ -34,10 +30,15 @@ from dispatching import (
     job,
     read_all,
 )
+from fleet import ROOT
 from harness import HANG_S, wait_until
 from jsonschema import Draft202012Validator, FormatChecker
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
+
+sys.path.insert(0, str(ROOT / "tests" / "providers"))
+
+from tls import certificate  # noqa: E402
 
 
 class Front(DispatcherCase):
@@ -216,39 +217,9 @@ class KeysTest(Front):
         self.assertEqual(world.proc.stop(), 0, world.proc.tail())
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """Of 127.0.0.1, signed by itself, for an hour."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "blockfleet test")])
-    now = datetime.datetime.now(datetime.UTC)
-    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    cert = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    cert_file, key_file = folder / "tls.crt", folder / "tls.key"
-    cert_file.write_bytes(cert.public_bytes(serialization.Encoding.PEM))
-    key_file.touch(mode=0o600)
-    key_file.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return cert_file, key_file
-
-
 class DoorTest(Front):
     def test_tls(self) -> None:
-        cert, key = make_certificate(self.folder)
+        cert, key = certificate(self.folder)
         dispatcher = self.new_dispatcher(
             "tls", dispatcher__tls_cert=str(cert), dispatcher__tls_key=str(key)
         ).start(ready=False)
@@ -296,7 +267,7 @@ class DoorTest(Front):
     def test_a_renewed_certificate_is_taken_by_a_running_dispatcher(self) -> None:
         folder = self.folder / "renewed"
         folder.mkdir()
-        cert, key = make_certificate(folder)
+        cert, key = certificate(folder)
         first = cert.read_text()
         dispatcher = self.new_dispatcher(
             "renew",
@@ -334,7 +305,7 @@ class DoorTest(Front):
         self.assertNotEqual(ask(kept[0]), "close")
         self.assertEqual(served(), first)
         for times in (1, 2):
-            make_certificate(folder)
+            certificate(folder)
             wait_until(told("tls_renewed", times), HANG_S, "the new certificate")
             self.assertEqual(served(), cert.read_text())
             self.assertNotEqual(served(), first)
@@ -354,18 +325,18 @@ class DoorTest(Front):
         wait_until(told("tls_not_renewed", 1), HANG_S, "the complaint")
         wait_until(lambda: len(list(fds.iterdir())) <= before, HANG_S, "no more fds")
         self.assertEqual(served(), second)
-        make_certificate(folder)
+        certificate(folder)
         wait_until(told("tls_renewed", 3), HANG_S, "the next certificate")
         self.assertEqual(served(), cert.read_text())
         # Of those before, nothing is left but what they are counted by.
         before = len(list(fds.iterdir()))
-        make_certificate(folder)
+        certificate(folder)
         wait_until(told("tls_renewed", 4), HANG_S, "one more")
         wait_until(lambda: len(list(fds.iterdir())) <= before, HANG_S, "no more fds")
         self.assertEqual(dispatcher.proc.stop(), 0)
 
     def test_tls_that_cannot_be_is_told_at_start(self) -> None:
-        cert, key = make_certificate(self.folder)
+        cert, key = certificate(self.folder)
         other = self.folder / "other.key"
         other.touch(mode=0o600)
         other.write_text("nonsense")

@@ -19,7 +19,6 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from enum import IntEnum
-from types import TracebackType
 from typing import Literal, Self, get_args
 
 from .broker import Broker, Cluster
@@ -257,12 +256,7 @@ class Proxy:
         self._servers = [self._call(self._serve(b)) for b in self._cluster.brokers]
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         for server in self._servers:
             self._loop.call_soon_threadsafe(server.close)
         self.clear()
