@@ -260,7 +260,7 @@ static int read_int(const struct head *head, struct bf_cbor_item *item,
 static int read_item(struct bf_slice *in, struct bf_cbor_item *item,
                      struct bf_err *err)
 {
-    struct head head;
+    struct head head = {0};
 
     if (take_head(in, &head, err))
         return -1;
