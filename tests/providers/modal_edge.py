@@ -9,6 +9,8 @@
         ... POST to edge.url + "/?workspace_id=acme" ...
         edge.ledger
 
+With app=, the containers are ASGI applications: worker/runner/modal_app.py's.
+
 The edge asks for Modal-Key and Modal-Secret, answers 303 when a call takes
 longer than a hop, gives its result to a GET of the Location, once. Dialects of
 the container behind it: `blockfleet` is PROTOCOL.md §9 and checks signatures,
@@ -51,7 +53,7 @@ import threading
 import time
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +147,8 @@ class Run:
     key: str
     container: str
     call: str
+    token: str  # whose call it was
+    inputs: str  # their beginning
     started_s: float
     ended_s: float = 0.0
 
@@ -307,6 +311,36 @@ class Webexec:
         return json_reply(told)
 
 
+Asgi = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
+
+
+async def ask(app: Asgi, request: Request, body: bytes) -> Reply:
+    """As Modal's shim in the container does."""
+    names = request.headers.items()
+    scope = {
+        "type": "http",
+        "method": request.method,
+        "scheme": "https",
+        "path": request.parts.path,
+        "query_string": request.parts.query.encode(),
+        "headers": [(k.encode(), v.encode()) for k, v in names if k[0] != ":"],
+    }
+    left = [{"type": "http.request", "body": body}]
+    told: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return left.pop()
+
+    async def send(message: dict[str, Any]) -> None:
+        told.append(message)
+
+    await app(scope, receive, send)
+    headers = {k.decode(): v.decode() for k, v in told[0]["headers"]}
+    headers.pop("content-length", None)
+    whole = b"".join(message["body"] for message in told[1:])
+    return Reply(told[0]["status"], headers, whole)
+
+
 # ---- the edge -----------------------------------------------------------------
 
 
@@ -320,7 +354,7 @@ class ModalEdge:
     tls: Path | None = None  # a folder for the certificate, tls.crt
     log: Path | None = None
     keys: Mapping[str, bytes] | None = None  # None: signatures are not checked
-    token: tuple[str, str] = ("wk-test", "ws-test")
+    tokens: Mapping[str, str] = field(default_factory=lambda: {"wk-test": "ws-test"})
     hop_s: float = 150.0
     function_s: float = 700.0  # the app's own limit of a run
     delay_s: float = 0.0  # before each run
@@ -332,6 +366,7 @@ class ModalEdge:
     relative: str = "query"  # how a Location is written: query, path, url
     skew_s: float = 0.0  # of the containers' clock
     keep: int = 0  # so many requests, the first ones
+    app: Callable[[str], Awaitable[Asgi]] | None = None  # a workspace's container
     rules: list[Rule] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -346,7 +381,8 @@ class ModalEdge:
         self._pools: dict[str, list[Container]] = {}
         self._tokens, self._filled = self.burst, time.monotonic()
         dialects = {"blockfleet": Blockfleet, "webexec": Webexec}
-        self._app = dialects[self.dialect](self)
+        self._dialect = dialects[self.dialect](self)
+        self._apps: dict[str, asyncio.Task[Asgi]] = {}
         context = None
         if self.tls:
             from tls import server_context
@@ -426,9 +462,9 @@ class ModalEdge:
         self.count("requests")
         query = parse_qs(said.parts.query)
         name = query.get(CALL_ID, [""])[0]
-        given = tuple(said.headers.get(n, "") for n in ("modal-key", "modal-secret"))
+        token = said.headers.get("modal-key", "")
         try:
-            if given != self.token:
+            if self.tokens.get(token) != said.headers.get("modal-secret", ""):
                 await self._refuse(exchange, says("missing_credentials"))
             elif name and said.method != "GET":
                 await self._refuse(exchange, says("bad_redirect_method"))
@@ -547,11 +583,13 @@ class ModalEdge:
     async def _run(
         self, exchange: Exchange, call: str, workspace: str, raw: bytes
     ) -> Reply:
+        if self.app:
+            return await self._forward(exchange.request, call, workspace, raw)
         try:
             zipped = exchange.request.headers.get("content-encoding") == "gzip"
             body = gunzip(raw) if zipped else raw
             self.count("gzipped" if zipped else "plain")
-            request, key = self._app.request(exchange, workspace, raw, body)
+            request, key = self._dialect.request(exchange, workspace, raw, body)
         except Refused as refused:
             self.count("refused")
             reply = json_reply({"detail": str(refused)}, refused.status)
@@ -561,7 +599,39 @@ class ModalEdge:
         refusal = self._lacks_code(container, request)
         if refusal:
             return refusal
-        return await self._execute(container, call, request, key)
+        row = Run(
+            request["run_id"],
+            workspace,
+            request["code_hash"],
+            key,
+            container.name,
+            call,
+            exchange.request.headers["modal-key"],
+            request["inputs_json"][:64],
+            0.0,
+        )
+        return await self._execute(row, request)
+
+    async def _forward(
+        self, request: Request, call: str, workspace: str, raw: bytes
+    ) -> Reply:
+        """To a container that is somebody else's code, and knows itself whether
+        it runs what it is asked for."""
+        if workspace not in self._apps:
+            assert self.app
+            self._apps[workspace] = self.server.spawn(self.app(workspace))
+        container = await self._apps[workspace]
+        token = request.headers["modal-key"]
+        row = Run("-", workspace, "-", "-", "app", call, token, "", time.time())
+        reply = await ask(container, request, raw)
+        row.ended_s = time.time()
+        told = json.loads(reply.body)
+        if reply.status != 200 or told.get("server_error"):
+            self.count("refused")
+        else:
+            self.count("runs")
+            self.ledger.append(row)
+        return reply
 
     async def _container(self, workspace: str) -> Container:
         pool = self._pools.get(workspace)
@@ -599,21 +669,11 @@ class ModalEdge:
             container.codes.popitem(last=False)
         return None
 
-    async def _execute(
-        self, container: Container, call: str, request: dict[str, Any], key: str
-    ) -> Reply:
-        run = Run(
-            request["run_id"],
-            request["workspace_id"],
-            request["code_hash"],
-            key,
-            container.name,
-            call,
-            time.time(),
-        )
+    async def _execute(self, run: Run, request: dict[str, Any]) -> Reply:
+        run.started_s = time.time()
         self.count("runs")
         self.ledger.append(run)
-        self._log.add(request, key)
+        self._log.add(request, run.key)
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
         try:
@@ -622,7 +682,7 @@ class ModalEdge:
             return says("terminated")
         finally:
             run.ended_s = time.time()
-        return self._app.reply(answer)
+        return self._dialect.reply(answer)
 
     # ---- what goes wrong
 
@@ -774,7 +834,7 @@ def main() -> int:
         tls=options.tls,
         log=options.log,
         keys=trusted_run_keys(options.trusted) if options.trusted else None,
-        token=tuple(options.token),
+        tokens=dict([options.token]),
         hop_s=options.hop_ms / 1000,
         delay_s=options.delay_ms / 1000,
         rules=[Rule(**json.loads(text)) for text in options.rule],

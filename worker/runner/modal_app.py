@@ -1,0 +1,238 @@
+"""The fleet's app on Modal: `./run modal deploy`, with the user's own account.
+
+Two doors to the same runner: a web endpoint behind Modal's proxy auth, and a
+method for gRPC.  Each workspace has containers of its own; nothing is run that
+none of BLOCKFLEET_RUN_KEYS has signed.
+
+It is told what to be by the environment of whoever deploys it:
+
+BLOCKFLEET_RUN_KEYS        what `blockfleet keys public` prints; required
+BLOCKFLEET_MODAL_APP       name of the app (blockfleet)
+BLOCKFLEET_MODAL_PROFILE   pooled: containers live on between runs; strict: a
+                           fresh one for each run, each a cold start (pooled)
+BLOCKFLEET_MODAL_NETWORK   1: blocks may reach the internet (0)
+BLOCKFLEET_MODAL_CPU       cores, or REQUEST,LIMIT (1,1)
+BLOCKFLEET_MODAL_MEMORY    MiB, or REQUEST,LIMIT (1024,1024)
+BLOCKFLEET_MODAL_SLOTS     runs of a container at once; strict: 1 (4)
+BLOCKFLEET_MODAL_TIMEOUT   seconds that a run may take, at most (900)
+BLOCKFLEET_MODAL_IMAGE     of a registry, with Python; Debian slim without
+BLOCKFLEET_MODAL_PACKAGES  from PyPI, separated by spaces (numpy opencv-python-
+                           headless supervision shapely requests)
+BLOCKFLEET_MODAL_APT       from Debian, separated by spaces
+BLOCKFLEET_MODAL_GPU       such as T4, or H100:2
+BLOCKFLEET_MODAL_REGION, _CLOUD, _ROUTING_REGION        where (anywhere)
+BLOCKFLEET_MODAL_SCALEDOWN seconds that an idle container is kept (60)
+BLOCKFLEET_MODAL_MIN, _MAX, _BUFFER                     containers a workspace
+BLOCKFLEET_MODAL_SNAPSHOT  0: no memory snapshots (1)
+BLOCKFLEET_MODAL_ORIGIN    what workers call the endpoint, when it is not what
+                           its Host header says: https://host
+"""
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import modal
+
+HERE = Path(__file__).resolve().parent
+FOLDER = "/opt/blockfleet"  # in the container
+if HERE.joinpath("bfrunner").is_dir():
+    sys.path.insert(0, str(HERE))
+else:
+    sys.path.insert(0, FOLDER)
+
+from bfrunner import execute, keys, verify  # noqa: E402
+from bfrunner.asgi import Application, Headers  # noqa: E402
+from bfrunner.door import Door, Limits, Turned  # noqa: E402
+from bfrunner.engine import Engine  # noqa: E402
+
+PREFIX = "BLOCKFLEET_MODAL_"
+PACKAGES = "numpy opencv-python-headless supervision shapely requests"
+SIGNATURES = "cryptography==45.0.7"
+PYTHON = "3.12"
+
+
+def _pair(given: str, kind: type) -> tuple[Any, Any]:
+    """REQUEST,LIMIT; one of them is both."""
+    request, _, limit = given.partition(",")
+    return kind(request), kind(limit or request)
+
+
+@dataclass
+class Settings:
+    """What the environment says; the defaults stand in the page above."""
+
+    given: dict[str, str] = field(default_factory=lambda: dict(os.environ))
+
+    def get(self, name: str, default: str = "") -> str:
+        return self.given.get(PREFIX + name, "").strip() or default
+
+    def number(self, name: str) -> int | None:
+        return int(self.get(name)) if self.get(name) else None
+
+    @property
+    def app(self) -> str:
+        return self.get("APP", "blockfleet")
+
+    @property
+    def strict(self) -> bool:
+        profile = self.get("PROFILE", "pooled")
+        if profile not in ("pooled", "strict"):
+            raise ValueError(f"{PREFIX}PROFILE is pooled or strict, not {profile!r}")
+        return profile == "strict"
+
+    @property
+    def slots(self) -> int:
+        return 1 if self.strict else int(self.get("SLOTS", "4"))
+
+    @property
+    def timeout_s(self) -> int:
+        return int(self.get("TIMEOUT", "900"))
+
+    @property
+    def snapshot(self) -> bool:
+        return self.get("SNAPSHOT", "1") != "0"
+
+    def environment(self) -> dict[str, str | None]:
+        """What the container is told; public keys are no secrets."""
+        told = {n: v for n, v in self.given.items() if n.startswith(PREFIX)}
+        return {**told, keys.ENVIRONMENT: self.given.get(keys.ENVIRONMENT, "")}
+
+    def cls(self) -> dict[str, Any]:
+        """Arguments of modal.App.cls()."""
+        found = {
+            "image": self.image(),
+            "env": self.environment(),
+            "restrict_modal_access": True,
+            "block_network": self.get("NETWORK", "0") != "1",
+            "single_use_containers": self.strict,
+            "enable_memory_snapshot": self.snapshot,
+            "include_source": False,
+            # A run's own deadline comes first, and says more.
+            "timeout": self.timeout_s + 60,
+            "startup_timeout": 300,
+            "cpu": _pair(self.get("CPU", "1"), float),
+            "memory": _pair(self.get("MEMORY", "1024"), int),
+            "scaledown_window": int(self.get("SCALEDOWN", "60")),
+            "gpu": self.get("GPU") or None,
+            "region": self.get("REGION") or None,
+            "cloud": self.get("CLOUD") or None,
+            "routing_region": self.get("ROUTING_REGION") or None,
+            "min_containers": self.number("MIN"),
+            "max_containers": self.number("MAX"),
+            "buffer_containers": self.number("BUFFER"),
+            "_experimental_restrict_output": True,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def concurrent(self, cls: type) -> Any:
+        return cls if self.strict else modal.concurrent(max_inputs=self.slots)(cls)
+
+    def image(self) -> modal.Image:
+        if self.get("IMAGE"):
+            image = modal.Image.from_registry(self.get("IMAGE")).entrypoint([])
+        else:
+            image = modal.Image.debian_slim(python_version=PYTHON)
+        if self.get("APT"):
+            image = image.apt_install(*self.get("APT").split())
+        packages = self.get("PACKAGES", PACKAGES).split()
+        # Blocks can read what is here, so it is no more than they need.
+        return (
+            image.pip_install(SIGNATURES, *packages)
+            .add_local_dir(
+                HERE / "bfrunner", f"{FOLDER}/bfrunner", ignore=["**/__pycache__"]
+            )
+            .add_local_file(__file__, "/root/modal_app.py")
+        )
+
+
+class Container:
+    """What runs blocks in a container of a workspace."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        known = keys.from_environment(settings.given, _say)
+        if known is None or len(known) == 0:
+            raise keys.BadKeys(f"{keys.ENVIRONMENT} has no key of purpose run")
+        limits = Limits(runs=settings.slots, timeout_ms=settings.timeout_s * 1000)
+        self.engine = Engine(["--slots", str(settings.slots)], told=_say)
+        self.door = Door(self.engine, verify.Verifier(known), limits)
+        self.application = Application(self.door, self.targets)
+
+    async def start(self) -> None:
+        """Ready to run, with all that blocks import: worth a snapshot, of which
+        any workspace's container may be made."""
+        self.engine.start()
+        await self.engine.wait_ready(300)
+
+    def open(self, workspace: str) -> None:
+        self.door.workspace = workspace
+
+    async def stop(self) -> None:
+        await self.engine.close()
+
+    def targets(self, path: str, query: str, headers: Headers) -> list[str]:
+        """As workers sign it, whatever Modal's edge makes of it: the parameter
+        may have been taken out, the path of a root may be missing."""
+        host = next((v for n, v in headers if n.lower() == "host"), "")
+        origins = [f"https://{host}", f"http://{host}"]
+        if self.settings.get("ORIGIN"):
+            origins = [self.settings.get("ORIGIN").rstrip("/")]
+        queries = {query, f"workspace_id={quote(self.door.workspace or '', safe='')}"}
+        return [f"{origin}{path}?{one}" for origin in origins for one in queries]
+
+    async def call(
+        self, headers: dict[str, str], body: bytes, method: str = "POST"
+    ) -> dict[str, Any]:
+        """The same request, brought by gRPC, and signed for this address."""
+        given = list(headers.items())
+        query = f"workspace_id={self.door.workspace}"
+        target = f"modal://{self.settings.app}/execute?{query}"
+        try:
+            with self.door.enter(method, [target], given, len(body)) as ticket:
+                answer = await self.door.run(ticket, body)
+        except Turned as turned:
+            answer = turned.answer
+        return {
+            "status": answer.status,
+            "headers": dict(answer.headers()),
+            "body": answer.body,
+        }
+
+
+def _say(text: str) -> None:
+    print(f"blockfleet: {text}", file=sys.stderr, flush=True)
+
+
+SETTINGS = Settings()
+app = modal.App(SETTINGS.app, include_source=False)
+
+
+@app.cls(**SETTINGS.cls())
+@SETTINGS.concurrent
+class Executor:
+    workspace_id: str = modal.parameter()
+
+    @modal.enter(snap=SETTINGS.snapshot)
+    async def begin(self) -> None:
+        self.container = Container(SETTINGS)
+        await self.container.start()
+
+    @modal.enter(snap=False)
+    async def open(self) -> None:
+        self.container.open(self.workspace_id)
+
+    @modal.exit()
+    async def end(self) -> None:
+        await self.container.stop()
+
+    @modal.asgi_app(requires_proxy_auth=True)
+    def execute_block(self) -> Application:
+        return self.container.application
+
+    @modal.method()
+    async def execute(self, headers: dict[str, str], body: bytes) -> dict[str, Any]:
+        return await self.container.call(headers, body)
