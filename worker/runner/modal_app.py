@@ -1,8 +1,8 @@
 """The fleet's app on Modal: `./run modal deploy`, with the user's own account.
 
-Two doors to the same runner: a web endpoint behind Modal's proxy auth, and a
-method for gRPC.  Each workspace has containers of its own; nothing is run that
-none of BLOCKFLEET_RUN_KEYS has signed.
+Two doors to the same runner: a web endpoint behind Modal's proxy auth, where
+one of BLOCKFLEET_RUN_KEYS must have signed a run, and a method for gRPC, for
+who has the account's API token.  Each workspace has containers of its own.
 
 It is told what to be by the environment of whoever deploys it:
 
@@ -28,6 +28,7 @@ BLOCKFLEET_MODAL_ORIGIN    what workers call the endpoint, when it is not what
                            its Host header says: https://host
 """
 
+import json
 import os
 import sys
 from dataclasses import dataclass, field
@@ -46,8 +47,10 @@ else:
 
 from bfrunner import execute, keys, verify  # noqa: E402
 from bfrunner.asgi import Application, Headers  # noqa: E402
-from bfrunner.door import Door, Limits, Turned  # noqa: E402
+from bfrunner.client import Done  # noqa: E402
+from bfrunner.door import Door, Limits  # noqa: E402
 from bfrunner.engine import Engine  # noqa: E402
+from bfrunner.options import FRAME_HEAD_BYTES  # noqa: E402
 
 PREFIX = "BLOCKFLEET_MODAL_"
 PACKAGES = "numpy opencv-python-headless supervision shapely requests"
@@ -184,23 +187,22 @@ class Container:
         queries = {query, f"workspace_id={quote(self.door.workspace or '', safe='')}"}
         return [f"{origin}{path}?{one}" for origin in origins for one in queries]
 
-    async def call(
-        self, headers: dict[str, str], body: bytes, method: str = "POST"
-    ) -> dict[str, Any]:
-        """The same request, brought by gRPC, and signed for this address."""
-        given = list(headers.items())
-        query = f"workspace_id={self.door.workspace}"
-        target = f"modal://{self.settings.app}/execute?{query}"
+    async def call(self, head: bytes, inputs: bytes) -> list[bytes | None]:
+        """head: the request without inputs_json; back: the answer without its
+        result, and that.  Not signed: who may call it could as well deploy."""
         try:
-            with self.door.enter(method, [target], given, len(body)) as ticket:
-                answer = await self.door.run(ticket, body)
-        except Turned as turned:
-            answer = turned.answer
-        return {
-            "status": answer.status,
-            "headers": dict(answer.headers()),
-            "body": answer.body,
-        }
+            request = execute.load(head, "identity", FRAME_HEAD_BYTES)
+            if request.get("workspace_id") != self.door.workspace:
+                raise execute.BadRequest("another workspace is served here")
+            most = self.door.limits.timeout_ms
+            frame, _ = execute.frame({**request, "inputs_json": ""}, most)
+            done = await self.engine.run(frame, inputs)
+        except (execute.BadRequest, ValueError) as error:
+            return [execute.invalid(str(error)[:1024]).body, None]
+        result = done.body if done.success else None
+        told = json.loads(execute.answer(Done(done.head, b"")).body)
+        told.pop("result", None)
+        return [json.dumps(told).encode(), result]
 
 
 def _say(text: str) -> None:
@@ -234,5 +236,5 @@ class Executor:
         return self.container.application
 
     @modal.method()
-    async def execute(self, headers: dict[str, str], body: bytes) -> dict[str, Any]:
-        return await self.container.call(headers, body)
+    async def call(self, head: bytes, inputs: bytes) -> list[bytes | None]:
+        return await self.container.call(head, inputs)

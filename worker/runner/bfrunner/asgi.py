@@ -74,7 +74,9 @@ class Application:
 
 
 def text(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
-    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    return [
+        (name.decode("latin-1"), value.decode("latin-1")) for name, value in headers
+    ]
 
 
 def _length(headers: Headers) -> int | None:
