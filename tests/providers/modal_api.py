@@ -16,8 +16,8 @@ fleet's own runner:
     call(head: bytes, inputs: bytes) -> [head: bytes, result: bytes | None]
 
 head is the execute_block request without inputs_json, and its answer without
-result (PROTOCOL.md §9). A call that is cancelled is killed. Payloads above the
-inline limits go through a blob store, over HTTPS.
+result (PROTOCOL.md §9, worker/runner/modal_app.py). A call that is cancelled is
+killed. Payloads above the inline limits go through a blob store, over HTTPS.
 
 The ledger, and a line of the log, is one run that was started:
 `<run_id> <workspace> <code_hash> -`.
@@ -513,7 +513,7 @@ class ModalApi:
         if request["workspace_id"] != call.pool.workspace:
             raise Failure("the container is another workspace's")
         answer = await self._execute(call, {**request, "inputs_json": inputs.decode()})
-        result = answer.pop("result", None) if answer["success"] else None
+        result = answer.get("result") if answer["success"] else None
         told = {name: answer[name] for name in blocks.TOLD if name in answer}
         told.pop("result", None)
         body = cbor2.dumps(

@@ -148,7 +148,6 @@ class Run:
     container: str
     call: str
     token: str  # whose call it was
-    version: str  # of HTTP
     inputs: str  # their beginning
     started_s: float
     ended_s: float = 0.0
@@ -238,10 +237,7 @@ class Blockfleet:
     """PROTOCOL.md §9."""
 
     def __init__(self, edge: ModalEdge) -> None:
-        self._guard = Guard(edge.keys, edge.skew_s) if edge.keys is not None else None
-
-    def trust(self, keys: Mapping[str, bytes]) -> None:
-        self._guard.trust(keys)
+        self._guard = edge.keys is not None and Guard(edge.keys, edge.skew_s)
 
     def request(
         self, exchange: Exchange, workspace: str, raw: bytes, body: bytes
@@ -437,10 +433,6 @@ class ModalEdge:
             rules = [asdict(rule) for rule in self.rules]
             return {**self._counts, "distinct": len(set(self.runs)), "rules": rules}
 
-    def trust(self, keys: Mapping[str, bytes]) -> None:
-        """From now on; what was seen stays seen."""
-        self._dialect.trust(keys)
-
     def forget(self, workspace: str | None = None) -> None:
         """As if its containers, or all of them, had been started anew."""
         with self._lock:
@@ -615,7 +607,6 @@ class ModalEdge:
             container.name,
             call,
             exchange.request.headers["modal-key"],
-            exchange.request.version,
             request["inputs_json"][:64],
             0.0,
         )
@@ -631,8 +622,7 @@ class ModalEdge:
             self._apps[workspace] = self.server.spawn(self.app(workspace))
         container = await self._apps[workspace]
         token = request.headers["modal-key"]
-        said = call, token, request.version, ""
-        row = Run("-", workspace, "-", "-", "app", *said, time.time())
+        row = Run("-", workspace, "-", "-", "app", call, token, "", time.time())
         reply = await ask(container, request, raw)
         row.ended_s = time.time()
         told = json.loads(reply.body)

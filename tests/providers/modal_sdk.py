@@ -20,8 +20,8 @@ certifi.where = lambda: os.environ["SSL_CERT_FILE"]
 import modal  # noqa: E402
 
 
-def plain(value: Any) -> Any:
-    return [part.decode() if isinstance(part, bytes) else part for part in value]
+def plain(value: list[bytes | None]) -> list[str | None]:
+    return [None if part is None else part.decode() for part in value]
 
 
 def carry_out(cls: Any, given: dict[str, Any]) -> Any:
@@ -34,7 +34,7 @@ def carry_out(cls: Any, given: dict[str, Any]) -> Any:
             return plain(method.remote(args[0]))
         case "spawn":
             call = method.spawn(*args)
-            first = plain(call.get(timeout=given.get("timeout", 30)))
+            first = plain(call.get(timeout=30))
             again = modal.FunctionCall.from_id(call.object_id)
             return [first, plain(again.get(timeout=30)), call.object_id]
         case "spawn_cancel":

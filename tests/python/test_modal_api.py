@@ -9,24 +9,29 @@ import sys
 import tempfile
 import time
 import unittest
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVIDERS = ROOT / "tests" / "providers"
-sys.path.insert(0, str(PROVIDERS))
+sys.path[:0] = [str(PROVIDERS), str(ROOT / "tests" / "wire")]
 
-from modal_api import ModalApi  # noqa: E402
+import cbor2  # noqa: E402
+from modal_api import ModalApi, Seen  # noqa: E402
+from vendor_golden import modal_request  # noqa: E402
 
 CODE = "def run(self, a, b):\n    return {'sum': a + b}\n"
 SLOW = "import time\n\ndef run(self):\n    time.sleep(60)\n    return {}\n"
 RAISES = "def run(self):\n    raise ValueError('no way')\n"
 
 
-def head(code: str, number: int, workspace: str = "acme") -> str:
-    told = {
+def operation(
+    op: str, code: str, number: int, inputs: str = "{}", **more: Any
+) -> dict[str, Any]:
+    head = {
         "run_id": f"{number:032x}",
-        "workspace_id": workspace,
+        "workspace_id": "acme",
         "code_hash": hashlib.md5((code + "\n").encode()).hexdigest(),
         "code_str": code,
         "imports": [],
@@ -34,12 +39,72 @@ def head(code: str, number: int, workspace: str = "acme") -> str:
         "workflow_context": {},
         "timeout_seconds": "30",
     }
-    return json.dumps(told)
-
-
-def operation(op: str, code: str, number: int, **more: Any) -> dict[str, Any]:
-    given = {"workspace": "acme", "head": head(code, number), "inputs": "{}"}
+    given = {"workspace": "acme", "head": json.dumps(head), "inputs": inputs}
     return {"op": op, **given, **more}
+
+
+def result(done: dict[str, Any]) -> Any:
+    """What the block returned."""
+    return json.loads(done["value"][1])
+
+
+# Of what we send, too: the rest says which client it is.
+HEADERS = (
+    "x-modal-client-type x-modal-client-version x-modal-token-id "
+    "x-modal-token-secret x-modal-host x-idempotency-key x-retry-attempt "
+    "x-throttle-retry-attempt"
+).split()
+NAME = {"app": "blockfleet", "cls": "Executor", "environment": ""}
+EXPECTED = ["value", "error", "value"]
+
+
+def map_values(api: ModalApi, sent: Any) -> dict[str, Any]:
+    given = sent.pipelined_inputs[0].input
+    (args, kwargs) = cbor2.loads(given.args) if given.args else ([b"", b""], {})
+    assert kwargs == {}
+    return {
+        "function_id": sent.function_id,
+        "method": "call",
+        "async": sent.function_call_invocation_type == 3,
+        "head_hex": args[0].hex(),
+        "inputs_hex": args[1].hex(),
+        "blob": given.args_blob_id,
+    }
+
+
+def blob_values(api: ModalApi, sent: Any) -> dict[str, Any]:
+    (large,) = api.blobs.kept.values()
+    return {"bytes_hex": large.hex()}
+
+
+VALUES: dict[str, Callable[[ModalApi, Any], dict[str, Any]]] = {
+    "FunctionGet": lambda _, sent: NAME,
+    "FunctionBindParams": lambda _, sent: {
+        **NAME,
+        "function_id": "fu-1",
+        "workspace": "acme",
+    },
+    "FunctionMap": map_values,
+    "FunctionGetOutputs": lambda _, sent: {
+        "call_id": sent.function_call_id,
+        "wait_s": sent.timeout,
+        "now_ms": sent.requested_at * 1000,
+    },
+    "FunctionCallCancel": lambda _, sent: {"call_id": sent.function_call_id},
+    "BlobCreate": blob_values,
+}
+
+
+def clean(seen: Seen) -> Any:
+    """Without what is said only by them: statistics of uploads, and that a
+    result is to be forgotten once it was sent."""
+    sent = type(seen.message)()
+    sent.CopyFrom(seen.message)
+    if seen.rpc == "FunctionGetOutputs":
+        sent.clear_on_success = False
+    if seen.rpc == "FunctionMap":
+        del sent.pipelined_inputs[0].blob_upload_results[:]
+    return sent
 
 
 class ModalSdk(unittest.TestCase):
@@ -75,12 +140,10 @@ class ModalSdk(unittest.TestCase):
         (first, failed) = self.sdk(
             operation("remote", CODE, 1, inputs=add), operation("remote", RAISES, 2)
         )
-        told, result = first["value"]
-        self.assertEqual(json.loads(result), {"sum": 42})
-        self.assertIs(json.loads(told)["success"], True)
-        told, result = failed["value"]
-        self.assertIsNone(result)
-        self.assertEqual(json.loads(told)["error_type"], "ValueError")
+        self.assertEqual(result(first), {"sum": 42})
+        told = json.loads(failed["value"][0])
+        self.assertIs(told["success"], False)
+        self.assertEqual(told["error_type"], "ValueError")
         self.assertEqual(
             [(run.run_id[-1], run.workspace) for run in self.api.ledger],
             [("1", "acme"), ("2", "acme")],
@@ -91,7 +154,7 @@ class ModalSdk(unittest.TestCase):
         (done,) = self.sdk(operation("spawn", CODE, 1, inputs=add))
         first, again, call = done["value"]
         self.assertEqual(first, again)
-        self.assertEqual(json.loads(first[1]), {"sum": 3})
+        self.assertEqual(result({"value": first}), {"sum": 3})
         self.assertEqual(call, self.api.ledger[0].call)
         self.assertEqual(len(self.api.ledger), 1)
 
@@ -136,7 +199,7 @@ class ModalSdk(unittest.TestCase):
         self.api.max_object = 1000
         large = json.dumps({"a": "x" * 5000})
         (done,) = self.sdk(operation("remote", echo, 1, inputs=large))
-        self.assertEqual(json.loads(done["value"][1]), json.loads(large))
+        self.assertEqual(result(done), json.loads(large))
         self.assertEqual(self.api.counts["blob_put"], 1)
         self.assertEqual(self.api.counts["blob_get"], 1)
         (sent,) = self.api.sent("FunctionMap")
@@ -152,7 +215,7 @@ class ModalSdk(unittest.TestCase):
             self.api.rule("refused", rpc="FunctionBindParams", count=1),
         ]
         (done,) = self.sdk(operation("remote", CODE, 1, inputs='{"a": 1, "b": 1}'))
-        self.assertEqual(json.loads(done["value"][1]), {"sum": 2}, done)
+        self.assertEqual(result(done), {"sum": 2}, done)
         self.assertEqual([rule.hits for rule in faults], [1] * len(faults))
         self.assertEqual(len(self.api.ledger), 1)
         keys = {
@@ -169,9 +232,44 @@ class ModalSdk(unittest.TestCase):
     def test_a_reply_that_is_lost_starts_nothing_twice(self) -> None:
         self.api.rule("disconnect", rpc="FunctionMap", ran=True, count=1)
         (done,) = self.sdk(operation("remote", CODE, 1, inputs='{"a": 1, "b": 1}'))
-        self.assertEqual(json.loads(done["value"][1]), {"sum": 2}, done)
+        self.assertEqual(result(done), {"sum": 2}, done)
         self.assertEqual(self.api.counts["idempotent"], 1)
         self.assertEqual(len(self.api.ledger), 1)
+
+    def test_what_the_sdk_sends_is_what_we_send(self) -> None:
+        """The unit tests hold our bytes to modal_request(); here it is held to
+        the SDK, field by field, but for what clean() takes away."""
+        large = json.dumps({"a": 1, "b": 2, "c": "x" * 9000})
+        done = self.sdk(
+            operation("remote", CODE, 1, inputs='{"a": 1, "b": 2}'),
+            operation("spawn_cancel", SLOW, 2, seconds=0.1),
+            operation("spawn", CODE.replace("b)", "b, c)"), 3, inputs=large),
+        )
+        self.assertEqual([list(one)[0] for one in done], EXPECTED, done)
+        compared = set()
+        for seen in list(self.api.seen):
+            if seen.rpc not in VALUES:
+                continue
+            with self.subTest(rpc=seen.rpc):
+                sent = clean(seen)
+                ours = modal_request(seen.rpc, VALUES[seen.rpc](self.api, seen.message))
+                if seen.rpc == "FunctionGetOutputs":
+                    # Through milliseconds and back.
+                    ours.requested_at = sent.requested_at  # type: ignore
+                self.assertEqual(str(sent), str(ours))
+                self.assertEqual(
+                    sent.SerializeToString(deterministic=True),
+                    ours.SerializeToString(deterministic=True),
+                )
+                compared.add(seen.rpc)
+        self.assertEqual(compared, set(VALUES))
+
+    def test_headers_that_the_sdk_sends(self) -> None:
+        self.sdk(operation("remote", CODE, 1, inputs='{"a": 1, "b": 2}'))
+        for seen in self.api.seen:
+            self.assertEqual(set(HEADERS) - set(seen.headers), set(), seen.rpc)
+            self.assertEqual(seen.headers["x-modal-client-type"], "1")
+            self.assertEqual(seen.headers["x-modal-host"], "localhost")
 
     def test_who_may_not_call(self) -> None:
         (done,) = self.sdk(operation("remote", CODE, 1), MODAL_TOKEN_SECRET="wrong")

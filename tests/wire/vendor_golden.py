@@ -10,6 +10,7 @@ numbers of 64 bits are decimal strings, floats are hex of their bits.
 """
 
 import base64
+import hashlib
 import json
 import math
 import random
@@ -338,7 +339,296 @@ def grpc_cases() -> Iterator[Case]:
             yield case(f"wait: {name}{padding}", "wait", given, {"ms": wait})
 
 
-FILES = {"pb": pb_cases, "cbor": cbor_cases, "grpc": grpc_cases}
+# ---- Modal's messages -------------------------------------------------------
+
+
+def parameters(workspace: str) -> bytes:
+    given = api_pb2.ClassParameterSet()
+    given.parameters.add(
+        name="workspace_id", type=api_pb2.PARAM_TYPE_STRING, string_value=workspace
+    )
+    return given.SerializeToString(deterministic=True)
+
+
+def map_request(v: dict[str, Any]) -> Message:
+    kind = "ASYNC" if v["async"] else "SYNC"
+    given = api_pb2.FunctionInput(
+        data_format=api_pb2.DATA_FORMAT_CBOR, method_name=v["method"]
+    )
+    if v.get("blob"):
+        given.args_blob_id = v["blob"]
+    else:
+        args = bytes.fromhex(v["head_hex"]), bytes.fromhex(v["inputs_hex"])
+        given.args = cbor2.dumps((args, {}))
+    return api_pb2.FunctionMapRequest(
+        function_id=v["function_id"],
+        function_call_type=api_pb2.FUNCTION_CALL_TYPE_UNARY,
+        pipelined_inputs=[api_pb2.FunctionPutInputsItem(input=given)],
+        function_call_invocation_type=api_pb2.FunctionCallInvocationType.Value(
+            f"FUNCTION_CALL_INVOCATION_TYPE_{kind}"
+        ),
+    )
+
+
+def modal_request(rpc: str, v: dict[str, Any]) -> Message:
+    """What Modal's clients send for this, as tests/python/test_modal_api.py
+    sees it: there are no other fields in what we send."""
+    match rpc:
+        case "FunctionGet":
+            return api_pb2.FunctionGetRequest(
+                app_name=v["app"],
+                object_tag=f"{v['cls']}.*",
+                environment_name=v["environment"],
+            )
+        case "FunctionBindParams":
+            return api_pb2.FunctionBindParamsRequest(
+                function_id=v["function_id"],
+                serialized_params=parameters(v["workspace"]),
+                function_options=api_pb2.FunctionOptions(),
+                environment_name=v["environment"],
+            )
+        case "FunctionMap":
+            return map_request(v)
+        case "FunctionGetOutputs":
+            return api_pb2.FunctionGetOutputsRequest(
+                function_call_id=v["call_id"],
+                timeout=v["wait_s"],
+                last_entry_id="0-0",
+                requested_at=v["now_ms"] / 1000,
+                start_idx=0,
+                end_idx=0,
+            )
+        case "FunctionCallCancel":
+            return api_pb2.FunctionCallCancelRequest(function_call_id=v["call_id"])
+        case "BlobCreate":
+            data = bytes.fromhex(v["bytes_hex"])
+            return api_pb2.BlobCreateRequest(
+                content_md5=base64.b64encode(hashlib.md5(data).digest()).decode(),
+                content_sha256_base64=base64.b64encode(
+                    hashlib.sha256(data).digest()
+                ).decode(),
+                content_length=len(data),
+            )
+        case "BlobGet":
+            return api_pb2.BlobGetRequest(blob_id=v["blob"])
+    raise ValueError(rpc)
+
+
+NAME = {"app": "blockfleet", "cls": "Executor", "method": "call", "environment": ""}
+CALLED = {"function_id": "fu-2", "method": "call"}
+REQUESTS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("FunctionGet", NAME),
+    ("FunctionGet", {**NAME, "environment": "eu"}),
+    ("FunctionBindParams", {**NAME, "function_id": "fu-1", "workspace": "acme"}),
+    (
+        "FunctionBindParams",
+        {**NAME, "environment": "eu", "function_id": "fu-1", "workspace": "wörk" * 40},
+    ),
+    ("FunctionMap", {**CALLED, "async": False, "head_hex": "7b7d", "inputs_hex": ""}),
+    (
+        "FunctionMap",
+        {**CALLED, "async": True, "head_hex": "61" * 300, "inputs_hex": "c328"},
+    ),
+    ("FunctionMap", {**CALLED, "async": False, "blob": "bl-1"}),
+    ("FunctionGetOutputs", {"call_id": "fc-1", "wait_s": 55, "now_ms": 1795266000123}),
+    ("FunctionGetOutputs", {"call_id": "fc-1", "wait_s": 0, "now_ms": 1}),
+    ("FunctionCallCancel", {"call_id": "fc-1"}),
+    ("BlobCreate", {"bytes_hex": ""}),
+    ("BlobCreate", {"bytes_hex": "00" * 1000}),
+    ("BlobGet", {"blob": "bl-1"}),
+)
+
+
+def handle(**more: Any) -> Message:
+    """Of a class that can be called as we do, but for what is said."""
+    method = api_pb2.FunctionHandleMetadata(
+        function_name="Executor.call",
+        is_method=True,
+        use_method_name="call",
+        max_object_size_bytes=4 << 20,
+        max_async_object_size_bytes=9000,
+        supported_input_formats=more.get("formats", [1, 4]),
+        supported_output_formats=[4],
+        input_plane_url=more.get("input_plane", None),
+    )
+    outer = api_pb2.FunctionHandleMetadata(function_name="Executor.*", app_id="ap-1")
+    outer.class_parameter_info.format = more.get("format", 2)
+    for name, kind in more.get("schema", [("workspace_id", 1)]):
+        outer.class_parameter_info.schema.add(name=name, type=kind)
+    if more.get("default"):
+        outer.class_parameter_info.schema.add(name="x", type=2, has_default=True)
+    outer.method_handle_metadata["other"].function_name = "other"
+    outer.method_handle_metadata[more.get("method", "call")].CopyFrom(method)
+    return outer
+
+
+def function_reply(**more: Any) -> Message:
+    reply = api_pb2.FunctionGetResponse(
+        function_id=more.get("id", "fu-1"), handle_metadata=handle(**more)
+    )
+    for milli_cpu in more.get("milli_cpu", [500, 125]):
+        ranked = reply.function.ranked_functions.add()
+        ranked.function.resources.milli_cpu = milli_cpu
+        ranked.function.resources.memory_mb = 1024
+    return reply
+
+
+def function_out(**more: Any) -> dict[str, Any]:
+    usual = {"id": "fu-1", "inline": 4 << 20, "async_inline": 9000}
+    return {**usual, "milli_cpu": 500, "memory_mb": 1024, **more}
+
+
+REFUSED_FUNCTIONS: dict[str, dict[str, Any]] = {
+    "no id": {"id": ""},
+    "an id that is none": {"id": "fu 1"},
+    "another parameter": {"schema": [("workspace_id", 1), ("x", 1)]},
+    "no parameter": {"schema": []},
+    "a workspace that is a number": {"schema": [("workspace_id", 2)]},
+    "pickled parameters": {"format": 1},
+    "no such method": {"method": "cell"},
+    "no CBOR": {"formats": [1]},
+    "an input plane": {"input_plane": "https://x.modal.run"},
+}
+
+
+def function_cases() -> Iterator[Case]:
+    def one(name: str, out: dict[str, Any], **more: Any) -> Case:
+        given = {
+            **NAME,
+            "reply_hex": function_reply(**more)
+            .SerializeToString(deterministic=True)
+            .hex(),
+        }
+        return case(f"function: {name}", "function", given, out)
+
+    yield one("usual", function_out())
+    yield one("a parameter with a default", function_out(), default=True)
+    yield one(
+        "nothing of resources", function_out(milli_cpu=0, memory_mb=0), milli_cpu=[]
+    )
+    for name, more in REFUSED_FUNCTIONS.items():
+        yield one(name, {"error": "modal_api"}, **more)
+    bound = api_pb2.FunctionBindParamsResponse(
+        bound_function_id="fu-9", handle_metadata=handle()
+    )
+    given = {**NAME, "reply_hex": bound.SerializeToString(deterministic=True).hex()}
+    out = {"id": "fu-9", "inline": 4 << 20, "async_inline": 9000}
+    yield case("bound: usual", "bound", given, {**out, "milli_cpu": 7, "memory_mb": 8})
+
+
+OUTPUT: dict[str, Any] = {
+    "idx": 0,
+    "input_id": "in-1",
+    "task_id": "ta-1",
+    "data_format": 4,
+    "input_started_at": 1795266000.25,
+    "output_created_at": 1795266001.5,
+}
+STATUSES = {
+    "SUCCESS": "success",
+    "FAILURE": "failure",
+    "TERMINATED": "terminated",
+    "TIMEOUT": "timeout",
+    "INIT_FAILURE": "init_failure",
+    "INTERNAL_FAILURE": "internal_failure",
+    "IDLE_TIMEOUT": "idle_timeout",
+    "MEMORY_MANAGER_EVICTION": "out_of_memory",
+    "MEMORY_THRASHING_EVICTION": "out_of_memory",
+    "KERNEL_OOM_KILL": "out_of_memory",
+    "UNSPECIFIED": "unknown",
+}
+
+
+def output_cases() -> Iterator[Case]:
+    def one(name: str, reply: Message, out: dict[str, Any]) -> Case:
+        given = {"reply_hex": reply.SerializeToString(deterministic=True).hex()}
+        return case(f"outputs: {name}", "outputs", given, out)
+
+    def with_output(**more: Any) -> Any:
+        reply = api_pb2.FunctionGetOutputsResponse(last_entry_id="1-0")
+        reply.outputs.add(**{**OUTPUT, **more})
+        return reply
+
+    times = {"started_us": 1795266000250000, "ended_us": 1795266001500000}
+    ids = {"task": "ta-1", "input": "in-1"}
+    for code, status in STATUSES.items():
+        reply = with_output()
+        reply.outputs[0].result.status = api_pb2.GenericResult.GenericStatus.Value(
+            f"GENERIC_STATUS_{code}"
+        )
+        reply.outputs[0].result.exception = "Why()"
+        reply.outputs[0].result.data = cbor2.dumps([b"{}", b"[]"])
+        value = {"head": "{}", "result": "[]"}
+        out = {"status": status, "exception": "Why()", **value, **times, **ids}
+        yield one(code, reply, out)
+    reply = with_output()
+    reply.outputs[0].result.status = 77
+    yield one("a status of tomorrow", reply, {"status": "unknown", **times, **ids})
+    reply = with_output(data_format=1)
+    reply.outputs[0].result.status = 1
+    reply.outputs[0].result.data = b"x"
+    yield one("a pickle", reply, {"error": "modal_api"})
+    reply = with_output()
+    reply.outputs[0].result.status = 1
+    yield one("a success of nothing", reply, {"error": "modal_api"})
+    reply.outputs[0].result.data_blob_id = "bl-1"
+    out = {"status": "success", "blob": "bl-1", **times, **ids}
+    yield one("a blob", reply, out)
+    reply.outputs[0].result.data = cbor2.dumps([b"{}", None])
+    yield one("no result", reply, {"status": "success", "head": "{}", **times, **ids})
+    for value in ([1], [b"{}"], [b"{}", 1], [None, b""], {}, b"{}", [b"{}", b"", b""]):
+        reply.outputs[0].result.data = cbor2.dumps(value)
+        yield one(f"as {value}", reply, {"error": "modal_api"})
+    pending = api_pb2.FunctionGetOutputsResponse(num_unfinished_inputs=1)
+    yield one("under way", pending, {"pending": True})
+    yield one("gone", api_pb2.FunctionGetOutputsResponse(), {"pending": False})
+
+
+def other_reply_cases() -> Iterator[Case]:
+    def one(op: str, name: str, reply: Message, out: dict[str, Any]) -> Case:
+        given = {"reply_hex": reply.SerializeToString(deterministic=True).hex()}
+        return case(f"{op}: {name}", op, given, out)
+
+    refused = {"error": "modal_api"}
+    mapped = api_pb2.FunctionMapResponse(function_call_id="fc-1")
+    yield one("mapped", "without its input", mapped, refused)
+    mapped.pipelined_inputs.add(input_id="in-1", input_jwt="x")
+    yield one("mapped", "usual", mapped, {"call": "fc-1", "input": "in-1"})
+    mapped.function_call_id = "fc-" + "1" * 200
+    yield one("mapped", "an id that is too long", mapped, refused)
+    made = api_pb2.BlobCreateResponse(blob_id="bl-1", upload_url="https://s3/1?a=b")
+    out = {"blob": "bl-1", "url": "https://s3/1?a=b"}
+    yield one("upload", "one store", made, out)
+    made.blob_ids.extend(["bl-2", "bl-3"])
+    made.upload_urls.items.extend(["https://r2/2", "https://s3/3"])
+    yield one("upload", "several", made, {"blob": "bl-2", "url": "https://r2/2"})
+    parts = api_pb2.BlobCreateResponse(blob_id="bl-1")
+    parts.multipart.upload_urls.append("https://s3/1")
+    yield one("upload", "in parts", parts, refused)
+    for url in ("https://s3/1", "https://s3/ 1", "https://s3/1\r\nx: y", ""):
+        out = {"url": url} if url == "https://s3/1" else refused
+        reply = api_pb2.BlobGetResponse(download_url=url)
+        yield one("download", repr(url), reply, out)
+    claims = base64.urlsafe_b64encode(b'{"exp":1795266000}').decode().rstrip("=")
+    for token, ends in ((f"h.{claims}.s", 1795266000000), ("h.x.s", 0), ("abc", 0)):
+        reply = api_pb2.AuthTokenGetResponse(token=token)
+        yield one("token", token[:8], reply, {"token": token, "ends_ms": ends})
+    for token in ("", "a b", "a\n"):
+        yield one(
+            "token", repr(token), api_pb2.AuthTokenGetResponse(token=token), refused
+        )
+
+
+def modal_cases() -> Iterator[Case]:
+    for number, (rpc, values) in enumerate(REQUESTS):
+        data = modal_request(rpc, values).SerializeToString(deterministic=True)
+        yield case(f"{rpc} {number}", rpc, values, {"bytes_hex": data.hex()})
+    yield from function_cases()
+    yield from output_cases()
+    yield from other_reply_cases()
+
+
+FILES = {"modal": modal_cases, "pb": pb_cases, "cbor": cbor_cases, "grpc": grpc_cases}
 
 
 def document(name: str) -> str:

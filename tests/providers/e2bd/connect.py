@@ -6,9 +6,8 @@ import json
 import struct
 from typing import Any
 
-from .web import Reply
+from .web import Reply, json_reply
 
-UNARY = "application/json"
 STATUS = {
     "canceled": 499,
     "invalid_argument": 400,
@@ -35,11 +34,7 @@ class ConnectError(Exception):
 
     def reply(self) -> Reply:
         """Of a unary call."""
-        return unary(STATUS[self.code], self.told())
-
-
-def unary(status: int, value: Any) -> Reply:
-    return Reply(status, json.dumps(value).encode(), {"content-type": UNARY})
+        return json_reply(STATUS[self.code], self.told())
 
 
 def frame(message: Any, flags: int = 0) -> bytes:
@@ -55,29 +50,23 @@ def end_frame(error: Exception | None) -> bytes:
     return frame({"error": error.told()}, 2)
 
 
-def request_of(body: bytes, kind: str) -> dict[str, Any]:
+def request_of(body: bytes) -> dict[str, Any]:
     """The one message of a server-streaming call."""
-    if not body:
-        raise ConnectError("unimplemented", "unary request has zero messages")
     if len(body) < 5:
-        text = "protocol error: incomplete envelope: unexpected EOF"
-        raise ConnectError("invalid_argument", text)
+        raise ConnectError("invalid_argument", "protocol error: incomplete envelope")
     flags, length = struct.unpack(">BI", body[:5])
-    if len(body) < 5 + length:
-        text = f"promised {length} bytes in enveloped message, got {len(body) - 5}"
-        raise ConnectError("invalid_argument", f"protocol error: {text} bytes")
-    if flags or len(body) > 5 + length:
+    if flags or len(body) != 5 + length:
         raise ConnectError("invalid_argument", "protocol error: bad envelope")
-    return message_of(body[5:], kind)
+    return message_of(body[5:])
 
 
-def message_of(text: bytes, kind: str) -> dict[str, Any]:
-    """Fields that are not known are let pass."""
+def message_of(text: bytes) -> dict[str, Any]:
+    """Input may be in camelCase or snake_case; ours is in one word, mostly."""
     try:
         message = json.loads(text or b"{}")
-        if not isinstance(message, dict):
-            raise ValueError(text)
-    except ValueError:
-        text = f"unmarshal message: unmarshal into *{kind}: proto:\xa0unexpected EOF"
+    except ValueError as broken:
+        text = f"unmarshal message: {broken}"
         raise ConnectError("invalid_argument", text) from None
+    if not isinstance(message, dict):
+        raise ConnectError("invalid_argument", "unmarshal message: no object")
     return message
