@@ -12,7 +12,7 @@ RUN apt-get update && apt-get install -y --no-install-recommends \
         python3 python3-cryptography \
         libcmocka-dev libcurl4-openssl-dev libinih-dev libjansson-dev \
         libmicrohttpd-dev librdkafka-dev libsodium-dev libsqlite3-dev \
-        libssl-dev \
+        libssl-dev zlib1g-dev \
     && rm -rf /var/lib/apt/lists/*
 ENV CMAKE_C_COMPILER_LAUNCHER=ccache CCACHE_DIR=/root/.cache/ccache
 WORKDIR /src
@@ -42,6 +42,7 @@ ARG BLOCK_PACKAGES=python3-numpy
 RUN apt-get update && apt-get install -y --no-install-recommends \
         ca-certificates libcurl4t64 libinih1 libjansson4 libmicrohttpd12t64 \
         librdkafka1 libsodium23 libsqlite3-0 libssl3t64 \
+        zlib1g \
         python3 $BLOCK_PACKAGES \
     && rm -rf /var/lib/apt/lists/*
 # The programs look for keys in ./keys, for locks in /run/blockfleet.

@@ -403,6 +403,18 @@ const struct bf_option bf_options[] = {
      .name = "dispatcher.inflight_bytes", .programs = D, .value = "256M",
      .help = "Bodies held in memory over all requests: more get 429, uploads "
              "wait. As much again for answers that are being read."},
+    {DURATION(dispatcher.block_timeout_ms, 1 * SECONDS, 24 * HOURS),
+     .name = "dispatcher.block_timeout", .programs = D, .value = "700s",
+     .help = "What one call to execute_block, of a Roboflow inference server, "
+             "may run for."},
+    {DURATION(dispatcher.block_expiry_ms, 1 * SECONDS, 1 * HOURS),
+     .name = "dispatcher.block_expiry", .programs = D, .value = "1m",
+     .help = "How long such a call waits for a worker; one that its client "
+             "gave up is not begun later than that."},
+    {DURATION(dispatcher.block_keepalive_ms, 100, 28 * SECONDS),
+     .name = "dispatcher.block_keepalive", .programs = D, .value = "10s",
+     .help = "Its client gives up after 30 s of silence: so long after it came "
+             "it is answered with 200, and a space each time until its end."},
     {STRING(dispatcher.port_file), .name = "dispatcher.port_file",
      .programs = D, .value = "",
      .help = "File that gets the address really bound, host:port, once it "

@@ -150,6 +150,9 @@ struct bf_settings {
         uint64_t max_upload_bytes;
         uint64_t max_answers_bytes;
         uint64_t inflight_bytes;
+        int64_t block_timeout_ms; /* of calls to execute_block */
+        int64_t block_expiry_ms;
+        int64_t block_keepalive_ms;
         char *port_file; /* path, or "" */
         char *url;       /* where clients find the dispatcher */
     } dispatcher;

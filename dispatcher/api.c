@@ -7,6 +7,7 @@
 #include "dispatcher/metrics.h"
 #include "dispatcher/rate.h"
 #include "dispatcher/routes.h"
+#include "dispatcher/seam.h"
 #include "schemas/ids.h"
 
 /* ---- answers --------------------------------------------------------------*/
@@ -86,6 +87,26 @@ static int find_workspace(struct bf_api *api, const struct bf_request *req,
     return 0;
 }
 
+/* The same as a Roboflow inference server names both, see seam.h. */
+static int check_modal(struct bf_api *api, const struct bf_request *req,
+                       struct bf_path *path, struct bf_problem *problem)
+{
+    const struct bf_door *door = api->conf.door;
+    const char *id = bf_request_header(req, "Modal-Key");
+    const char *secret = bf_request_header(req, "Modal-Secret");
+    struct bf_slice text = bf_slice_str(bf_request_query(req, "workspace_id"));
+
+    if (bf_door_enter_modal(door, id, secret, &path->caller, problem))
+        return -1;
+    if (!bf_workspace_ok(text))
+        return bf_problem_set(problem, BF_PROBLEM_BAD_REQUEST, "workspace_id",
+                              "workspace_id: must be 1-64 characters of A-Z "
+                              "a-z 0-9 _ -");
+    snprintf(path->workspace, sizeof(path->workspace), "%.*s",
+             BF_SLICE_ARG(text));
+    return bf_door_check(door, &path->caller, text, problem);
+}
+
 static int check_workspace(struct bf_api *api, const struct bf_request *req,
                            struct bf_path *path, struct bf_problem *problem)
 {
@@ -103,6 +124,8 @@ static int check_scope(struct bf_api *api, const struct bf_request *req,
 
     if (route->scope == BF_SCOPE_EVERYONE)
         return 0;
+    if (route->scope == BF_SCOPE_MODAL)
+        return check_modal(api, req, path, problem);
     if (bf_door_enter(door, bf_request_header(req, "Authorization"),
                       &path->caller, problem))
         return -1;
@@ -119,6 +142,7 @@ static int check_scope(struct bf_api *api, const struct bf_request *req,
     case BF_SCOPE_BODY:
         return 0;
     case BF_SCOPE_EVERYONE:
+    case BF_SCOPE_MODAL:
     case BF_SCOPE_FORGOTTEN:
         break;
     }
@@ -178,6 +202,8 @@ static void on_begin(void *arg, struct bf_request *req)
     struct bf_problem problem;
 
     bf_request_set_mark(req, route);
+    if (route && route->scope == BF_SCOPE_MODAL)
+        bf_request_set_plain(req);
     if (!route && allowed[0])
         refuse_method(req, allowed);
     else if (!route)
@@ -239,13 +265,15 @@ struct bf_api *bf_api_new(const struct bf_api_conf *conf, struct bf_err *err)
     }
     api->conf = *conf;
     api->stats = bf_http_stats_new(err);
-    return api->stats ? bf_take(api) : NULL;
+    api->seam = api->stats ? bf_seam_new(err) : NULL;
+    return api->seam ? bf_take(api) : NULL;
 }
 
 void bf_api_free(struct bf_api *api)
 {
     if (!api)
         return;
+    bf_seam_free(api->seam);
     bf_http_stats_free(api->stats);
     free(api);
 }
@@ -274,7 +302,8 @@ int bf_api_tick(struct bf_api *api)
     if (api->accepted)
         bf_feed_wake(api->conf.feed);
     api->accepted = false;
-    return bf_sooner_ms(bf_post_resume(api), bf_get_tick(api));
+    return bf_sooner_ms(bf_sooner_ms(bf_post_resume(api), bf_get_tick(api)),
+                        bf_seam_tick(api));
 }
 
 void bf_api_wake(struct bf_api *api)

@@ -25,6 +25,9 @@ struct bf_api_conf {
     struct bf_pool *fetches;      /* as bf_fetch_begin() */
     const struct bf_topics *topics;
     uint32_t default_timeout_ms;
+    int64_t block_timeout_ms; /* of calls of seam.h; their runs */
+    int64_t block_expiry_ms;  /* until a run has to begin */
+    int64_t block_keepalive_ms;
     uint32_t spread;
     size_t max_inputs_bytes;
     size_t max_inflight_bytes; /* the outbox's, and that of answers */

@@ -104,10 +104,23 @@ static int who_are_you(struct bf_problem *problem, const char *why)
     return bf_problem_set(problem, BF_PROBLEM_UNAUTHORIZED, NULL, "%s", why);
 }
 
+static int prove(const struct bf_door *door, struct bf_slice token,
+                 struct bf_caller *ret, struct bf_problem *problem)
+{
+    const struct bf_apikey *key = bf_apikeys_prove(door->keys, token);
+
+    if (!key)
+        return who_are_you(problem, "this API key is not known here");
+    if (!bf_apikey_live(key, bf_now_ms()))
+        return who_are_you(problem, key->revoked ? "this API key was revoked"
+                                                 : "this API key has expired");
+    memcpy(ret->key_id, key->id, sizeof(ret->key_id));
+    return 0;
+}
+
 int bf_door_enter(const struct bf_door *door, const char *authorization,
                   struct bf_caller *ret, struct bf_problem *problem)
 {
-    const struct bf_apikey *key;
     struct bf_slice token;
 
     if (!authorization && !door->anonymous)
@@ -120,13 +133,27 @@ int bf_door_enter(const struct bf_door *door, const char *authorization,
     token = bearer(authorization);
     if (!token.ptr)
         return who_are_you(problem, "Authorization: must be Bearer and a key");
-    key = bf_apikeys_prove(door->keys, token);
-    if (!key)
-        return who_are_you(problem, "this API key is not known here");
-    if (!bf_apikey_live(key, bf_now_ms()))
-        return who_are_you(problem, key->revoked ? "this API key was revoked"
-                                                 : "this API key has expired");
-    memcpy(ret->key_id, key->id, sizeof(ret->key_id));
+    return prove(door, token, ret, problem);
+}
+
+int bf_door_enter_modal(const struct bf_door *door, const char *id,
+                        const char *secret, struct bf_caller *ret,
+                        struct bf_problem *problem)
+{
+    struct bf_caller caller = {0};
+
+    if (door->anonymous && (!id || strcmp(id, BF_DOOR_ANONYMOUS) == 0)) {
+        *ret = caller;
+        return 0;
+    }
+    if (!id || !secret)
+        return who_are_you(problem, "an API key is needed: its id in "
+                                    "Modal-Key, the key in Modal-Secret");
+    if (prove(door, bf_slice_str(secret), &caller, problem))
+        return -1;
+    if (strcmp(caller.key_id, id) != 0)
+        return who_are_you(problem, "Modal-Key: must be the id of the API key");
+    *ret = caller;
     return 0;
 }
 

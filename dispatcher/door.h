@@ -43,6 +43,16 @@ struct bf_caller {
 int bf_door_enter(const struct bf_door *door, const char *authorization,
                   struct bf_caller *ret, struct bf_problem *problem);
 
+/*
+ * The same in Modal's headers, Modal-Key and Modal-Secret, or NULL: a key's id
+ * and the key. Where one comes in without, "anonymous" for an id does: their
+ * clients insist on sending both.
+ */
+#define BF_DOOR_ANONYMOUS "anonymous"
+int bf_door_enter_modal(const struct bf_door *door, const char *id,
+                        const char *secret, struct bf_caller *ret,
+                        struct bf_problem *problem);
+
 /* -1: FORBIDDEN; UNAUTHORIZED for a key that is none any more. */
 int bf_door_check(const struct bf_door *door, const struct bf_caller *caller,
                   struct bf_slice workspace, struct bf_problem *problem);

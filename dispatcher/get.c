@@ -6,6 +6,7 @@
 #include "dispatcher/contexts.h"
 #include "dispatcher/fetch.h"
 #include "dispatcher/question.h"
+#include "dispatcher/seam.h"
 
 #define OWN_WRITES_MS 2000 /* until the view has what was accepted before */
 #define SMALL_ANSWER_BYTES (64U << 10) /* there is always room for it */
@@ -363,6 +364,7 @@ void bf_get_wake_ended(struct bf_api *api)
         count =
             bf_exchange_ended(api->conf.exchange, keys, bf_countof(keys), &all);
         wake_those(api, keys, count, all);
+        bf_seam_wake(api, keys, count, all);
     } while (count > 0);
 }
 

@@ -22,7 +22,8 @@ struct bf_api {
     struct bf_upload *uploads; /* all that have begun */
     struct bf_upload *stalled; /* those of them that wait for room */
     struct bf_get *waiting;    /* requests that wait for a job's end */
-    bool accepted;             /* the exchange has something for the feed */
+    struct bf_seam *seam;
+    bool accepted; /* the exchange has something for the feed */
 };
 
 /* What is asked for, and by whom. */

@@ -64,7 +64,7 @@ struct bf_request {
     int64_t began_us;
     unsigned status;            /* once it is sent */
     struct bf_guarded *guarded; /* the connection; NULL: no memory for it */
-    int64_t moving_since_ms;    /* the body, since it last was let go on */
+    int64_t moving_since_ms;    /* a body, since it last was let go on */
     size_t moving_bytes;
     struct bf_answer answer;
     struct bf_request *next, *prev;
@@ -76,6 +76,7 @@ struct bf_request {
     bool ended;  /* the whole body was taken */
     bool suspended;
     bool unlimited; /* the application looks after the body's length */
+    bool plain;     /* refused in plain text */
 };
 
 static struct bf_request *request_from(void *ptr)
@@ -188,8 +189,8 @@ static int64_t patience_ms(const struct bf_http *http, uint64_t bytes)
            (int64_t)(bytes * 1000 / (uint64_t)http->bytes_per_s);
 }
 
-/* The body, or the rest of it, has to come from now on. */
-static void expect_body(struct bf_request *req)
+/* A body, or the rest of it, has to move from now on. */
+static void expect_moves(struct bf_request *req)
 {
     req->moving_since_ms = bf_mono_ms();
     req->moving_bytes = 0;
@@ -199,7 +200,7 @@ static void expect_body(struct bf_request *req)
                        : BF_GUARD_NEVER);
 }
 
-static void note_body(struct bf_request *req, size_t bytes)
+static void note_moved(struct bf_request *req, size_t bytes)
 {
     req->moving_bytes += bytes;
     if (req->http->bytes_per_s > 0)
@@ -214,7 +215,7 @@ void bf_request_resume(struct bf_request *req)
         return;
     req->suspended = false;
     req->http->due = true;
-    expect_body(req);
+    expect_moves(req);
     MHD_resume_connection(req->connection);
 }
 
@@ -236,6 +237,11 @@ void bf_request_unlimit(struct bf_request *req)
     req->unlimited = true;
 }
 
+void bf_request_set_plain(struct bf_request *req)
+{
+    req->plain = true;
+}
+
 void bf_request_answer(struct bf_request *req, struct bf_answer *answer)
 {
     if (req->answered) {
@@ -249,6 +255,16 @@ void bf_request_answer(struct bf_request *req, struct bf_answer *answer)
     answer->stream = (struct bf_answer_stream){0};
     req->answered = true;
     bf_request_resume(req);
+}
+
+static int write_refusal(const struct bf_request *req,
+                         const struct bf_problem *problem,
+                         struct bf_answer *answer)
+{
+    if (!req->plain)
+        return bf_problem_json(problem, req->path, &answer->body, NULL);
+    answer->content_type = "text/plain; charset=utf-8";
+    return bf_buf_adds(&answer->body, problem->detail, NULL);
 }
 
 void bf_request_refuse(struct bf_request *req, const struct bf_problem *problem)
@@ -269,7 +285,7 @@ void bf_request_refuse(struct bf_request *req, const struct bf_problem *problem)
         bf_answer_header(&answer, "WWW-Authenticate",
                          "Bearer realm=\"blockfleet\"");
     /* Without memory for the words, the status has to do. */
-    if (bf_problem_json(problem, req->path, &answer.body, NULL)) {
+    if (write_refusal(req, problem, &answer)) {
         bf_buf_release(&answer.body);
         answer.content_type = NULL;
     }
@@ -287,46 +303,73 @@ static void add_headers(struct MHD_Response *response,
                                 answer->headers[i].value);
 }
 
+/* What libmicrohttpd streams; outlives the request, which is asked no more. */
+struct streaming {
+    struct bf_answer_stream stream;
+    struct bf_request *req;
+};
+
+static void suspend(struct bf_request *req)
+{
+    req->suspended = true;
+    bf_guard_until(req->guarded, BF_GUARD_NEVER);
+    MHD_suspend_connection(req->connection);
+}
+
 static ssize_t on_stream(void *cls, uint64_t pos, char *out, size_t size)
 {
-    const struct bf_answer_stream *stream = cls;
+    const struct streaming *streaming = cls;
+    const struct bf_answer_stream *stream = &streaming->stream;
     ssize_t n = stream->read(stream->arg, pos, out, size);
 
-    return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
+    if (stream->bytes != BF_ANSWER_OPEN)
+        return n > 0 ? n : MHD_CONTENT_READER_END_WITH_ERROR;
+    if (n == BF_ANSWER_END)
+        return MHD_CONTENT_READER_END_OF_STREAM;
+    if (n < 0)
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    if (n == 0)
+        suspend(streaming->req);
+    else
+        note_moved(streaming->req, (size_t)n);
+    return n;
 }
 
 static void on_stream_end(void *cls)
 {
-    struct bf_answer_stream *stream = cls;
+    struct streaming *streaming = cls;
 
-    stream->free(stream->arg);
-    free(stream);
+    streaming->stream.free(streaming->stream.arg);
+    free(streaming);
 }
 
-static struct MHD_Response *stream_response(struct bf_answer *answer)
+static struct MHD_Response *stream_response(struct bf_request *req)
 {
-    struct bf_answer_stream *stream = calloc(1, sizeof(*stream));
+    struct streaming *streaming = calloc(1, sizeof(*streaming));
     struct MHD_Response *response;
 
-    if (!stream)
+    _Static_assert(BF_ANSWER_OPEN == MHD_SIZE_UNKNOWN, "as they say it");
+    if (!streaming)
         return NULL;
-    *stream = answer->stream;
-    response = MHD_create_response_from_callback(
-        stream->bytes, STREAM_BYTES, on_stream, stream, on_stream_end);
+    *streaming = (struct streaming){req->answer.stream, req};
+    response = MHD_create_response_from_callback(req->answer.stream.bytes,
+                                                 STREAM_BYTES, on_stream,
+                                                 streaming, on_stream_end);
     if (!response) {
-        free(stream);
+        free(streaming);
         return NULL;
     }
-    answer->stream = (struct bf_answer_stream){0}; /* the response's now */
+    req->answer.stream = (struct bf_answer_stream){0}; /* the response's now */
     return response;
 }
 
-static struct MHD_Response *response_of(struct bf_answer *answer)
+static struct MHD_Response *response_of(struct bf_request *req)
 {
+    struct bf_answer *answer = &req->answer;
     struct MHD_Response *response;
 
     if (answer->stream.read)
-        return stream_response(answer);
+        return stream_response(req);
     response = MHD_create_response_from_buffer(
         answer->body.len, answer->body.data, MHD_RESPMEM_MUST_FREE);
     if (response)
@@ -344,12 +387,19 @@ static bool is_last_answer(const struct bf_request *req)
     return http->listener.fd < 0 || (info && info->daemon != http->daemon->mhd);
 }
 
+/* As far as is known now. */
+static uint64_t answer_bytes(const struct bf_answer *answer)
+{
+    if (!answer->stream.read)
+        return answer->body.len;
+    return answer->stream.bytes == BF_ANSWER_OPEN ? 0 : answer->stream.bytes;
+}
+
 static enum MHD_Result queue_answer(struct bf_request *req)
 {
-    struct bf_answer *answer = &req->answer;
-    uint64_t bytes =
-        answer->stream.read ? answer->stream.bytes : answer->body.len;
-    struct MHD_Response *response = response_of(answer);
+    const struct bf_answer *answer = &req->answer;
+    uint64_t bytes = answer_bytes(answer);
+    struct MHD_Response *response = response_of(req);
     enum MHD_Result result;
 
     if (!response)
@@ -364,13 +414,6 @@ static enum MHD_Result queue_answer(struct bf_request *req)
     result = MHD_queue_response(req->connection, answer->status, response);
     MHD_destroy_response(response);
     return result;
-}
-
-static void suspend(struct bf_request *req)
-{
-    req->suspended = true;
-    bf_guard_until(req->guarded, BF_GUARD_NEVER);
-    MHD_suspend_connection(req->connection);
 }
 
 static struct bf_guarded *guarded_of(struct MHD_Connection *connection)
@@ -445,7 +488,7 @@ static struct bf_request *request_new(struct bf_http *http,
     http->active++;
     req->began_us = bf_mono_us();
     req->guarded = guarded_of(connection);
-    expect_body(req);
+    expect_moves(req);
     return req;
 }
 
@@ -507,7 +550,7 @@ static enum MHD_Result on_piece(struct bf_http *http, struct bf_request *req,
 {
     size_t taken;
 
-    note_body(req, *size);
+    note_moved(req, *size);
     if (!req->answered && !req->unlimited &&
         req->body_bytes + *size > http->max_body_bytes)
         answer_too_large(req);

@@ -109,9 +109,15 @@ void bf_request_set_state(struct bf_request *req, void *state);
 void *bf_request_state(const struct bf_request *req);
 
 /* A body that is not in memory. Loop thread. */
+#define BF_ANSWER_OPEN UINT64_MAX
+#define BF_ANSWER_END ((ssize_t)-2)
 struct bf_answer_stream {
-    uint64_t bytes; /* in all */
-    /* 1 to size bytes from pos on; -1 cuts the connection. */
+    uint64_t bytes; /* in all; BF_ANSWER_OPEN: nobody knows yet */
+    /*
+     * 1 to size bytes from pos on; -1 cuts the connection. Of an open one also
+     * BF_ANSWER_END, and 0 for none yet: it is asked again after
+     * bf_request_resume(). free may come before the request is gone or after.
+     */
     ssize_t (*read)(void *arg, uint64_t pos, char *out, size_t size);
     void (*free)(void *arg);
     void *arg;
@@ -143,10 +149,16 @@ void bf_request_refuse(struct bf_request *req,
                        const struct bf_problem *problem);
 bool bf_request_answered(const struct bf_request *req);
 
+/* Its refusals are a line of text: it is of a client that knows no others. */
+void bf_request_set_plain(struct bf_request *req);
+
 /* In begin: the application sets its own limit on this body. */
 void bf_request_unlimit(struct bf_request *req);
 
-/* Go on with a body of which not all was taken. */
+/*
+ * Go on with a body of which not all was taken, or with an open answer that
+ * has more.
+ */
 void bf_request_resume(struct bf_request *req);
 
 #endif

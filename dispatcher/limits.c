@@ -8,6 +8,8 @@
 #include "dispatcher/rate.h"
 #include "dispatcher/reader.h"
 #include "dispatcher/scan.h"
+#include "dispatcher/seam.h"
+#include "dispatcher/seam_call.h"
 
 #define OPTION(name) .option = "dispatcher." name
 #define BYTES(n) .most = (n), .unit = "bytes"
@@ -120,6 +122,31 @@ static const struct bf_limit limits[] = {
     {.what = "topics that are missing or unequal, no broker",
      .unit = "any job",
      US(UNAVAILABLE)},
+    {.what = "call to execute_block, unzipped",
+     BYTES(BF_SEAM_BODY_BYTES),
+     US(TOO_LARGE),
+     .then = "in plain text, as all its refusals"},
+    {.what = "code of one workspace that calls name by its hash",
+     BYTES(BF_SEAM_CODES_WORKSPACE_BYTES),
+     NOBODY,
+     .then = "what was not used for the longest is asked for again"},
+    {.what = "such code of all workspaces",
+     BYTES(BF_SEAM_CODES_BYTES),
+     NOBODY,
+     .then = "the same"},
+    {.what = "answers to validations of one workspace",
+     BYTES(BF_SEAM_VALID_WORKSPACE_BYTES),
+     NOBODY,
+     .then = "what was not used for the longest runs again; each does after "
+             "an hour"},
+    {.what = "such answers of all workspaces",
+     BYTES(BF_SEAM_VALID_BYTES),
+     NOBODY,
+     .then = "the same"},
+    {.what = "time of a call to execute_block until its run begins",
+     OPTION("block_expiry"),
+     US(UNAVAILABLE),
+     .then = "cut, if it was answered with 200 by then"},
     {.what = "API keys",
      .most = BF_APIKEYS_MAX,
      NOBODY,

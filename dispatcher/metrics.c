@@ -7,6 +7,7 @@
 #include "config/metric.h"
 #include "config/proc.h"
 #include "dispatcher/routes.h"
+#include "dispatcher/seam.h"
 #include "schemas/err.h"
 
 /* ---- requests -------------------------------------------------------------*/
@@ -83,6 +84,7 @@ struct bf_writing {
     /* asked for once */
     struct bf_feed_state feed;
     struct bf_outbox_stats outbox;
+    struct bf_seam_stats seam;
     struct bf_proc process;
 };
 
@@ -253,6 +255,23 @@ static void put_shards(struct bf_writing *w)
     put_one(w, w->feed.shards);
 }
 
+static void put_calls(struct bf_writing *w)
+{
+    for (int i = 0; i < BF_SEAM_OUTCOMES; i++)
+        put(w, (double)w->seam.calls[i], "{outcome=\"%s\"}",
+            bf_seam_outcome_name((enum bf_seam_outcome)i));
+}
+
+static void put_calls_waiting(struct bf_writing *w)
+{
+    put_one(w, w->seam.waiting);
+}
+
+static void put_code_bytes(struct bf_writing *w)
+{
+    put_one(w, w->seam.code_bytes);
+}
+
 static void put_keys(struct bf_writing *w)
 {
     put_one(w, bf_door_keys(w->api->conf.door));
@@ -359,6 +378,16 @@ static const struct bf_metric metrics[] = {
      "Time since the moment up to which the view is complete; missing before "
      "the first.",
      put_age},
+    {"blockfleet_block_calls_total", "counter", "outcome",
+     "Calls to execute_block: succeeded, failed in the user's code, broken by "
+     "us, gone before their end, unknown_code to be sent again, remembered "
+     "validations.",
+     put_calls},
+    {"blockfleet_block_calls_waiting", "gauge", "",
+     "Calls to execute_block that wait for their job's end.",
+     put_calls_waiting},
+    {"blockfleet_block_code_bytes", "gauge", "",
+     "Code that calls may name by its hash.", put_code_bytes},
     {"blockfleet_api_keys", "gauge", "", "API keys that open something now.",
      put_keys},
     {"blockfleet_build_info", "gauge", "version, librdkafka", "Always 1.",
@@ -382,6 +411,7 @@ int bf_metrics_text(struct bf_api *api, struct bf_buf *out, struct bf_err *err)
 
     bf_exchange_state(api->conf.exchange, &w.feed);
     bf_outbox_stats(api->conf.outbox, &w.outbox);
+    bf_seam_stats(api->seam, &w.seam);
     bf_proc_read(&w.process);
     for (size_t i = 0; i < bf_countof(metrics); i++) {
         w.metric = &metrics[i];

@@ -180,6 +180,23 @@ static int read_headers(struct bf_post *post, struct bf_request *req,
     return 0;
 }
 
+void bf_post_init(struct bf_post *post, struct bf_api *api,
+                  struct bf_request *req, const struct bf_caller *caller)
+{
+    post->api = api;
+    post->req = req;
+    post->caller = *caller;
+    post->ctx = (struct bf_intake_ctx){
+        .default_timeout_ms = api->conf.default_timeout_ms,
+        .spread = api->conf.spread,
+        .max_inputs_bytes = api->conf.max_inputs_bytes,
+        .max_block_bytes = api->conf.max_block_bytes,
+        .line = -1,
+        .check = check_workspace,
+        .check_arg = post,
+    };
+}
+
 static struct bf_post *post_new(struct bf_api *api, struct bf_request *req,
                                 const struct bf_caller *caller,
                                 struct bf_problem *problem)
@@ -193,22 +210,11 @@ static struct bf_post *post_new(struct bf_api *api, struct bf_request *req,
                 : bf_post_one_new(req, problem);
     if (!post)
         return NULL;
-    post->api = api;
-    post->caller = *caller;
-    post->ctx = (struct bf_intake_ctx){
-        .default_timeout_ms = api->conf.default_timeout_ms,
-        .spread = api->conf.spread,
-        .max_inputs_bytes = api->conf.max_inputs_bytes,
-        .max_block_bytes = api->conf.max_block_bytes,
-        .line = -1,
-        .check = check_workspace,
-        .check_arg = post,
-    };
+    bf_post_init(post, api, req, caller);
     if (read_headers(post, req, problem)) {
         post->handler.gone(&post->handler);
         return NULL;
     }
-    post->req = req;
     return post;
 }
 

@@ -23,6 +23,10 @@ struct bf_post {
     size_t held_bytes;
 };
 
+/* All but the handler's functions, of a post that is zeroed. */
+void bf_post_init(struct bf_post *post, struct bf_api *api,
+                  struct bf_request *req, const struct bf_caller *caller);
+
 /*
  * A request of either kind with its handler's functions set; post.c fills in
  * the rest. NULL with *problem set. Its gone() frees it.

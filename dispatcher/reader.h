@@ -7,6 +7,7 @@
  */
 
 #include "dispatcher/problem.h"
+#include "dispatcher/row.h"
 
 struct bf_batch;
 struct bf_reader_db;
@@ -33,6 +34,17 @@ void bf_reader_as_of(struct bf_reader_db *reader, int64_t as_of_ms);
  */
 int bf_reader_job(struct bf_reader_db *reader, const char *workspace,
                   const char *job, struct bf_buf *out, bool *ret_ended,
+                  struct bf_problem *problem);
+/* The same for whoever answers with it: 1: it has ended; 0: not; -1. */
+struct bf_reader_end {
+    enum bf_row_rank rank;
+    enum bf_outcome outcome; /* from here on: once it has ended */
+    enum bf_reason reason;
+    enum bf_delivery delivery;
+    struct bf_buf report; /* born with a ceiling by the caller */
+};
+int bf_reader_end(struct bf_reader_db *reader, const char *workspace,
+                  const char *job, struct bf_reader_end *ret,
                   struct bf_problem *problem);
 int bf_reader_batch(struct bf_reader_db *reader, const char *workspace,
                     const char *batch, struct bf_buf *out,

@@ -2,6 +2,7 @@
 
 #include "dispatcher/about.h"
 #include "dispatcher/get.h"
+#include "dispatcher/seam.h"
 
 static const struct bf_route routes[] = {
     {"GET", "/healthz", BF_SCOPE_EVERYONE, {NULL}, bf_about_health},
@@ -31,6 +32,8 @@ static const struct bf_route routes[] = {
      BF_SCOPE_QUERY_OR_ALL,
      {"group_by", "from", "to"},
      bf_get_usage},
+    {"POST", "/", BF_SCOPE_MODAL, {"workspace_id"}, bf_seam_begin},
+    {"POST", "/execute_block", BF_SCOPE_MODAL, {"workspace_id"}, bf_seam_begin},
 };
 
 const struct bf_route *bf_route_at(size_t i)

@@ -16,6 +16,7 @@ enum bf_scope {
     BF_SCOPE_QUERY_OR_ALL, /* the same; of an operator who names none: all */
     BF_SCOPE_BODY,         /* workspaces stand in the body: intake.h asks */
     BF_SCOPE_OPERATOR,     /* keys of every workspace */
+    BF_SCOPE_MODAL, /* workspace_id of the query; Modal's headers, text/plain */
 };
 
 #define BF_ROUTE_QUERY 8

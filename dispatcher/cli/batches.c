@@ -15,7 +15,7 @@
 #define TRIES 8
 #define POLL_MS 200
 #define MAX_POLL_MS 2000
-#define STALL_MS 60000
+#define GAP_S 60
 
 /* ---- names --------------------------------------------------------------- */
 
@@ -208,7 +208,13 @@ struct stall {
     int64_t since_ms; /* -1: it is none */
 };
 
-static bool is_stalled(struct stall *stall, const json_t *doc)
+static uint64_t gap_s(const struct bf_batches_goal *goal)
+{
+    return goal->gap_s > 0 ? goal->gap_s : GAP_S;
+}
+
+static bool is_stalled(struct stall *stall, const json_t *doc,
+                       const struct bf_batches_goal *goal)
 {
     const char *text = json_string_value(json_object_get(doc, "as_of"));
     uint64_t total = bf_batches_total(doc);
@@ -221,18 +227,18 @@ static bool is_stalled(struct stall *stall, const json_t *doc)
     }
     if (stall->since_ms < 0 || stall->total != total)
         *stall = (struct stall){total, at_ms};
-    return at_ms - stall->since_ms >= STALL_MS;
+    return at_ms - stall->since_ms >= (int64_t)gap_s(goal) * 1000;
 }
 
 static int too_few(const json_t *doc, const struct bf_batches_goal *goal,
                    struct bf_err *err)
 {
-    return bf_err_set(err, BF_ERR_REJECT, "refused",
-                      "%" PRIu64 " of %" PRIu64 " %s are there and have "
-                      "ended, and for %d s no other has come: they were never "
-                      "sent, or two had one id",
-                      bf_batches_total(doc), goal->jobs, goal->things,
-                      STALL_MS / 1000);
+    return bf_err_set(
+        err, BF_ERR_REJECT, "refused",
+        "%" PRIu64 " of %" PRIu64 " %s are there and have "
+        "ended, and for %" PRIu64 " s no other has come: they were never "
+        "sent, or two had one id",
+        bf_batches_total(doc), goal->jobs, goal->things, gap_s(goal));
 }
 
 static void show(struct bf_progress *progress, const json_t *doc, uint64_t jobs)
@@ -263,7 +269,7 @@ int bf_batches_wait(struct bf_cli *cli, const struct bf_batches *at,
         doc = NULL;
         failed = bf_batches_get(at, &doc, err);
         ended = !failed && has_ended(doc, goal->jobs);
-        stalled = !failed && !ended && is_stalled(&stall, doc);
+        stalled = !failed && !ended && is_stalled(&stall, doc, goal);
         if (failed || ended || stalled || bf_mono_ms() >= goal->until_ms)
             break;
         show(&progress, doc, goal->jobs);

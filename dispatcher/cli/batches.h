@@ -65,6 +65,7 @@ struct bf_batches_goal {
     uint64_t jobs;
     const char *things;
     int64_t until_ms;
+    uint64_t gap_s; /* too few have come when none has for so long; 0: 60 */
 };
 int bf_batches_wait(struct bf_cli *cli, const struct bf_batches *at,
                     const struct bf_batches_goal *goal, json_t **ret,

@@ -120,6 +120,10 @@ static int show_new(struct bf_cli *cli, const struct bf_apikey *key,
         bf_cli_say(cli, "the key is in %s: dispatcher.key_file", output);
     else
         bf_cli_say(cli, "the key is shown this once; only its hash is kept");
+    bf_cli_say(cli,
+               "a Roboflow inference server gets MODAL_TOKEN_ID=%s, the key in "
+               "MODAL_TOKEN_SECRET",
+               key->id);
     return 0;
 }
 

@@ -13,7 +13,8 @@
 #include "schemas/err.h"
 #include "schemas/sign.h"
 
-#define VISIBLE_MS 60000 /* what is written is to be seen by then */
+#define VISIBLE_S 60 /* what is written is to be seen by then */
+#define MOST_S 86400
 #define LOOK_MS 500
 
 BF_DEFINE_CLEANUP(verifier_freep, struct bf_verifier *, bf_verifier_free)
@@ -25,6 +26,7 @@ struct correcting {
     struct bf_logs logs;
     struct bf_corrected row;
     struct bf_progress progress;
+    uint64_t timeout_s;
     int64_t records; /* looked at */
     int64_t end;     /* of the row's partition, when it was looked at */
     int64_t at_ms;
@@ -218,15 +220,15 @@ static int look_once(struct correcting *c, struct bf_err *err)
  */
 static int look_until_found(struct correcting *c, struct bf_err *err)
 {
-    int64_t until_ms = bf_mono_ms() + VISIBLE_MS;
+    int64_t until_ms = bf_mono_ms() + (int64_t)c->timeout_s * 1000;
 
     while (look_once(c, err) == 0) {
         if (c->found)
             return 0;
         if (bf_mono_ms() >= until_ms)
             return bf_err_set(err, BF_ERR_RETRY, "pending",
-                              "an open transaction has hidden it for %d s",
-                              VISIBLE_MS / 1000);
+                              "an open transaction has hidden it for %u s",
+                              (unsigned)c->timeout_s);
         poll(NULL, 0, LOOK_MS);
     }
     return -1;
@@ -313,6 +315,8 @@ static int correct(struct correcting *c, struct bf_err *err)
     json_auto_t *differences = NULL;
 
     if (bf_corrected_init(&c->row, c->cli->args.words[0], err) ||
+        bf_cli_number(c->cli, "timeout", MOST_S, VISIBLE_S, &c->timeout_s,
+                      err) ||
         find_row(c, err))
         return -1;
     differences = differences_of(c, err);

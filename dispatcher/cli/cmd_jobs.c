@@ -72,7 +72,9 @@ static int wait_batch(struct bf_cli *cli, const char *name, uint64_t wait_s,
     json_auto_t *batch = NULL;
     const json_t *count;
 
-    if (!at.workspace || bf_batches_get(&at, &batch, err))
+    if (!at.workspace ||
+        bf_cli_number(cli, "gap", FOR_EVER_S, 0, &goal.gap_s, err) ||
+        bf_batches_get(&at, &batch, err))
         return -1;
     count = json_object_get(batch, "count");
     if (!batch)

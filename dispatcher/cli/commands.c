@@ -159,6 +159,7 @@ static const struct bf_flag jobs_flags[] = {
 static const struct bf_flag wait_flags[] = {
     WORKSPACE,
     {"batch", 0, false, "ID", "all jobs of this one, when it is sealed"},
+    {"gap", 0, false, "SECONDS", "its sender may pause so long; else 60"},
     {"code", 'c', false, "FILE", "the block, to show the line that raised"},
     {"timeout", 0, false, "SECONDS", "wait no longer than that"},
 };
@@ -207,6 +208,7 @@ static const struct bf_flag usage_correct_flags[] = {
     SINCE,
     {"void", 0, false, NULL, "take back all that is left of the row"},
     {"dry-run", 0, false, NULL, "only show what it would be"},
+    {"timeout", 0, false, "SECONDS", "look for it afterwards so long; else 60"},
 };
 
 static const struct bf_flag usage_reconcile_flags[] = {
@@ -489,7 +491,7 @@ static const struct bf_command commands[] = {
         .help = "Then tells of them as status does. Exits with 1 when one of\n"
                 "them has not succeeded, with 6 when time was up, with 4 when\n"
                 "a batch has fewer jobs than its seal says, all of them have\n"
-                "ended, and in a minute no other has come.",
+                "ended, and for a minute (--gap) no other has come.",
         .options = FLAGS(wait_flags),
         .max_words = SIZE_MAX,
         .exits = UNREACHABLE | REFUSED | ENDED,

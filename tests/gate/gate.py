@@ -122,12 +122,13 @@ def build(gate: Gate, preset: str, *targets: str) -> bool:
 
 
 def ctest(gate: Gate, preset: str, *selection: str) -> list[Piece]:
-    """The tests of a build, one after the other."""
+    """The tests of a build. Many of them wait more than they compute."""
     name = f"ctest {preset}"
     if gate.results.get(f"build {preset}") != "ok":
         gate.skip(name, f"needs 'build {preset}'")
         return []
     command = ["ctest", "--test-dir", BUILD / preset, "-V", "--no-tests=ignore"]
+    command += ["-j", str(CORES)]
     if preset == "tsan":
         command = [*_fixed_addresses(), *command]
     suppressions = ROOT / "tests" / "tsan.supp"

@@ -446,7 +446,8 @@ class RecordsTest(Example):
         self.assertEqual(told["correction"]["correction_number"], 1)
         # It does not: nobody came first, and nothing is to be done again.
         producer = self.open_transaction(row.partition)
-        why = self.cli(*words, "duration_seconds=-0.25", exits=6)["why"]
+        hidden = "duration_seconds=-0.25", "--timeout", "2"
+        why = self.cli(*words, *hidden, exits=6)["why"]
         self.assertIn("it is written, as number 2, and not seen yet", why)
         producer.abort_transaction()
         told = self.cli(*words, "runs=-1", "--dry-run")

@@ -276,12 +276,6 @@ class BatchCommandTest(CliCase):
                 self.batch(words[0], "no", *words[1:], status=2)
         self.assertEqual(self.jobs("no", "jobs.batch"), [])
 
-
-class LongWaitTest(CliCase):
-    """A minute goes by."""
-
-    slow = True
-
     def test_jobs_that_were_never_sent(self) -> None:
         self.work()
         jobs = [job("few", batch="f", batch_index=n, lane="batch") for n in (0, 1)]
@@ -294,7 +288,7 @@ class LongWaitTest(CliCase):
             {"Content-Type": "application/json"},
         )
         self.assertEqual(answer.status, 200, answer.body)
-        wait = ("wait", "-w", "few", "--batch", "f")
+        wait = ("wait", "-w", "few", "--batch", "f", "--gap", "2")
         told = self.blockfleet(*wait, status=4)
         self.assertIn("2 of 3 jobs are there and have ended", told)
 

@@ -148,6 +148,7 @@ class Run:
     container: str
     call: str
     token: str  # whose call it was
+    version: str  # of HTTP
     inputs: str  # their beginning
     started_s: float
     ended_s: float = 0.0
@@ -237,7 +238,10 @@ class Blockfleet:
     """PROTOCOL.md §9."""
 
     def __init__(self, edge: ModalEdge) -> None:
-        self._guard = edge.keys is not None and Guard(edge.keys, edge.skew_s)
+        self._guard = Guard(edge.keys, edge.skew_s) if edge.keys is not None else None
+
+    def trust(self, keys: Mapping[str, bytes]) -> None:
+        self._guard.trust(keys)
 
     def request(
         self, exchange: Exchange, workspace: str, raw: bytes, body: bytes
@@ -433,6 +437,10 @@ class ModalEdge:
             rules = [asdict(rule) for rule in self.rules]
             return {**self._counts, "distinct": len(set(self.runs)), "rules": rules}
 
+    def trust(self, keys: Mapping[str, bytes]) -> None:
+        """From now on; what was seen stays seen."""
+        self._dialect.trust(keys)
+
     def forget(self, workspace: str | None = None) -> None:
         """As if its containers, or all of them, had been started anew."""
         with self._lock:
@@ -607,6 +615,7 @@ class ModalEdge:
             container.name,
             call,
             exchange.request.headers["modal-key"],
+            exchange.request.version,
             request["inputs_json"][:64],
             0.0,
         )
@@ -622,7 +631,8 @@ class ModalEdge:
             self._apps[workspace] = self.server.spawn(self.app(workspace))
         container = await self._apps[workspace]
         token = request.headers["modal-key"]
-        row = Run("-", workspace, "-", "-", "app", call, token, "", time.time())
+        said = call, token, request.version, ""
+        row = Run("-", workspace, "-", "-", "app", *said, time.time())
         reply = await ask(container, request, raw)
         row.ended_s = time.time()
         told = json.loads(reply.body)

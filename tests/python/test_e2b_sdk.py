@@ -2,16 +2,13 @@
 accept is right. Python's from PyPI, JavaScript's from npm."""
 
 import os
-import shutil
-import subprocess
 import unittest
 from pathlib import Path
 from typing import Any
 
+import e2b_npm
 from e2b_case import ROOT, E2BServer, Limits
 
-CACHE = Path(os.environ.get("BLOCKFLEET_CACHE") or ROOT / ".cache")
-NPM = {"e2b": "2.51.0", "@e2b/code-interpreter": "2.8.0"}
 SCRIPT = Path(__file__).parent / "e2b_sdk.mjs"
 
 
@@ -235,38 +232,10 @@ class PythonSdk(SdkCase):
 class JavaScriptSdk(SdkCase):
     @classmethod
     def setUpClass(cls) -> None:
-        """Installs the packages once; they stay in the cache."""
-        if not shutil.which("npm") or not shutil.which("node"):
-            raise unittest.SkipTest("no node or no npm on PATH")
-        versions = "-".join(NPM.values())
-        cls.folder = CACHE / f"e2b-npm-{versions}"
-        if (cls.folder / "done").exists():
-            return
-        cls.folder.mkdir(parents=True, exist_ok=True)
-        wanted = [f"{name}@{version}" for name, version in NPM.items()]
-        quiet = ["--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error"]
-        done = subprocess.run(
-            ["npm", "install", "--prefix", str(cls.folder), *quiet, *wanted],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-        )
-        if done.returncode:
-            raise unittest.SkipTest(f"npm install failed: {done.stderr[-300:]}")
-        (cls.folder / "done").touch()
+        e2b_npm.folder()
 
     def test_all_of_it(self) -> None:
-        script = self.folder / "e2b_sdk.mjs"  # beside its packages
-        script.write_text(SCRIPT.read_text())
-        done = subprocess.run(
-            ["node", str(script)],
-            env={**os.environ, **self.server.environment},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=120,
-        )
+        done = e2b_npm.run(SCRIPT, self.server)
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
         self.assertEqual(done.stdout.split()[-1], "done")
         self.assertFalse(self.server.world.live)

@@ -6,6 +6,7 @@
 #include <arpa/inet.h>
 
 #include "dispatcher/http.h"
+#include "dispatcher/problem.h"
 
 #define HANG_MS 60000 /* ends a hang; no bound of the server's */
 
@@ -181,11 +182,169 @@ static void test_who_is_to_go_is_told(void **state)
     bf_http_free(app.http);
 }
 
+/* An answer that comes bit by bit; outlives its request. */
+struct open_answer {
+    const char *text; /* what there is of it */
+    ssize_t last;     /* what is said when all of that was read */
+    unsigned asked;
+    bool freed;
+};
+
+static ssize_t open_read(void *arg, uint64_t pos, char *out, size_t size)
+{
+    struct open_answer *open = arg;
+    size_t len = strlen(open->text) - pos;
+
+    open->asked++;
+    if (len == 0)
+        return open->last;
+    assert_true(len <= size);
+    memcpy(out, open->text + pos, len);
+    return (ssize_t)len;
+}
+
+static void open_free(void *arg)
+{
+    struct open_answer *open = arg;
+
+    open->freed = true;
+}
+
+/* What comes until the server has no more to say for now. */
+static void expect_text(struct app *app, int fd, char *text, size_t size,
+                        const char *end)
+{
+    while (!strstr(text, end)) {
+        size_t len = strlen(text);
+        ssize_t n;
+
+        bf_http_run(app->http);
+        n = recv(fd, text + len, size - len - 1, MSG_DONTWAIT);
+        assert_true(n != 0);
+        if (n > 0)
+            text[len + (size_t)n] = '\0';
+    }
+}
+
+static void begin_open(struct app *app, struct open_answer *open, int *ret_fd)
+{
+    struct bf_answer answer = {
+        .status = 200,
+        .content_type = "application/json",
+        .stream = {BF_ANSWER_OPEN, open_read, open_free, open},
+    };
+
+    start(app);
+    *ret_fd = connected(app);
+    send_text(*ret_fd,
+              "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
+    run_until(app, app->pieces > 0);
+    bf_request_answer(app->req, &answer);
+}
+
+static void test_an_open_answer_waits_for_more(void **state)
+{
+    struct open_answer open = {.text = " "};
+    char text[1024] = "";
+    struct app app;
+    unsigned asked;
+    int fd;
+
+    (void)state;
+    begin_open(&app, &open, &fd);
+    expect_text(&app, fd, text, sizeof(text), "\r\n\r\n1\r\n \r\n");
+    assert_memory_equal(text, "HTTP/1.1 200", 12);
+    /* Nobody asks again, however often the loop turns. */
+    run_until(&app, open.asked >= 2);
+    asked = open.asked;
+    for (int i = 0; i < 10; i++)
+        bf_http_run(app.http);
+    assert_int_equal(open.asked, asked);
+
+    open.text = "  ";
+    bf_request_resume(app.req);
+    assert_int_equal(bf_http_timeout_ms(app.http), 0);
+    expect_text(&app, fd, text, sizeof(text), "1\r\n \r\n1\r\n \r\n");
+    open.text = "  {}";
+    open.last = BF_ANSWER_END;
+    run_until(&app, open.asked > asked + 1);
+    bf_request_resume(app.req);
+    expect_text(&app, fd, text, sizeof(text), "2\r\n{}\r\n0\r\n\r\n");
+    run_until(&app, app.gone);
+    assert_true(open.freed);
+    close(fd);
+    bf_http_free(app.http);
+}
+
+static void test_an_open_answer_is_cut(void **state)
+{
+    struct open_answer open = {.text = " "};
+    char text[1024] = "";
+    struct app app;
+    int fd;
+
+    (void)state;
+    begin_open(&app, &open, &fd);
+    expect_text(&app, fd, text, sizeof(text), "1\r\n \r\n");
+    run_until(&app, open.asked >= 2);
+    open.last = -1;
+    bf_request_resume(app.req);
+    run_until(&app, app.gone);
+    assert_true(open.freed);
+    /* No last chunk: nobody takes it for whole. */
+    assert_int_equal(recv(fd, text, sizeof(text), 0), 0);
+    close(fd);
+    bf_http_free(app.http);
+}
+
+static void test_an_open_answer_ends_with_the_server(void **state)
+{
+    struct open_answer open = {.text = " "};
+    char text[1024] = "";
+    struct app app;
+    int fd;
+
+    (void)state;
+    begin_open(&app, &open, &fd);
+    expect_text(&app, fd, text, sizeof(text), "1\r\n \r\n");
+    run_until(&app, open.asked >= 2);
+    bf_http_free(app.http);
+    assert_true(app.gone && open.freed);
+    close(fd);
+}
+
+static void test_a_plain_refusal_is_a_line(void **state)
+{
+    struct bf_problem problem;
+    char text[1024] = "";
+    struct app app;
+    int fd;
+
+    (void)state;
+    start(&app);
+    fd = connected(&app);
+    send_text(fd, "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab");
+    run_until(&app, app.pieces > 0);
+    bf_request_set_plain(app.req);
+    bf_problem_set(&problem, BF_PROBLEM_FORBIDDEN, "x", "not \"yours\"");
+    bf_request_refuse(app.req, &problem);
+    expect_text(&app, fd, text, sizeof(text), "\r\n\r\nnot \"yours\"");
+    assert_memory_equal(text, "HTTP/1.1 403", 12);
+    assert_non_null(
+        strstr(text, "Content-Type: text/plain; charset=utf-8\r\n"));
+    close(fd);
+    bf_http_free(app.http);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_resumed_is_due_at_once),
         cmocka_unit_test(test_answered_later_is_due_at_once),
+        cmocka_unit_test(test_an_open_answer_waits_for_more),
+        cmocka_unit_test(test_an_open_answer_is_cut),
+        cmocka_unit_test(test_an_open_answer_ends_with_the_server),
+        cmocka_unit_test(test_a_plain_refusal_is_a_line),
         cmocka_unit_test(test_who_is_to_go_is_told),
     };
 

@@ -245,6 +245,53 @@ static void a_revocation_outlasts_a_reading_that_failed(void **state)
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+static void a_key_is_shown_in_modals_headers_too(void **state)
+{
+    char one[128], two[128], id[BF_APIKEY_ID_SIZE];
+    struct bf_caller caller;
+    struct bf_problem why;
+
+    (void)state;
+    add("a", 0, id, one);
+    add("b", 0, NULL, two);
+    open_door(false);
+    assert_int_equal(bf_door_enter_modal(rig.door, id, one + 7, &caller, &why),
+                     0);
+    assert_int_equal(bf_door_check(rig.door, &caller, S("a"), &why), 0);
+    assert_kept_out(bf_door_check(rig.door, &caller, S("b"), &why), why,
+                    BF_PROBLEM_FORBIDDEN);
+    /* All that is missing, another's, or nobody's. */
+    assert_kept_out(bf_door_enter_modal(rig.door, NULL, NULL, &caller, &why),
+                    why, BF_PROBLEM_UNAUTHORIZED);
+    assert_kept_out(bf_door_enter_modal(rig.door, id, NULL, &caller, &why), why,
+                    BF_PROBLEM_UNAUTHORIZED);
+    assert_kept_out(bf_door_enter_modal(rig.door, NULL, one + 7, &caller, &why),
+                    why, BF_PROBLEM_UNAUTHORIZED);
+    assert_kept_out(bf_door_enter_modal(rig.door, id, two + 7, &caller, &why),
+                    why, BF_PROBLEM_UNAUTHORIZED);
+    assert_kept_out(bf_door_enter_modal(rig.door, id, "", &caller, &why), why,
+                    BF_PROBLEM_UNAUTHORIZED);
+    assert_kept_out(
+        bf_door_enter_modal(rig.door, BF_DOOR_ANONYMOUS, "x", &caller, &why),
+        why, BF_PROBLEM_UNAUTHORIZED);
+}
+
+static void an_open_door_wants_no_modal_token(void **state)
+{
+    struct bf_caller caller;
+    struct bf_problem why;
+
+    (void)state;
+    open_door(true);
+    assert_int_equal(
+        bf_door_enter_modal(rig.door, BF_DOOR_ANONYMOUS, "x", &caller, &why),
+        0);
+    assert_int_equal(bf_door_enter_modal(rig.door, NULL, NULL, &caller, &why),
+                     0);
+    assert_kept_out(bf_door_enter_modal(rig.door, "ak-1", "x", &caller, &why),
+                    why, BF_PROBLEM_UNAUTHORIZED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -254,6 +301,8 @@ int main(void)
         TEST(a_key_ends_while_it_is_used),
         TEST(the_file_is_read_again_when_it_changes),
         TEST(a_revocation_outlasts_a_reading_that_failed),
+        TEST(a_key_is_shown_in_modals_headers_too),
+        TEST(an_open_door_wants_no_modal_token),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,7 +26,9 @@ static void a_request_finds_its_row(void **state)
         {"GET", "/v1/jobs//result", NULL, ""},
         {"GET", "/v1/jobs/j/result/x", NULL, ""},
         {"GET", "/v1", NULL, ""},
-        {"GET", "/", NULL, ""},
+        {"POST", "/", "/", NULL},
+        {"POST", "/execute_block", "/execute_block", NULL},
+        {"GET", "/", NULL, "POST"},
         {"GET", "", NULL, ""},
         {"GET", "healthz", NULL, ""},
         {"GET", "/healthz/", NULL, ""},
@@ -92,6 +94,7 @@ static const char *scope_name(enum bf_scope scope)
         [BF_SCOPE_QUERY_OR_ALL] = "query_or_all",
         [BF_SCOPE_BODY] = "body",
         [BF_SCOPE_OPERATOR] = "operator",
+        [BF_SCOPE_MODAL] = "modal",
     };
 
     return names[scope];

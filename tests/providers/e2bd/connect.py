@@ -6,8 +6,9 @@ import json
 import struct
 from typing import Any
 
-from .web import Reply, json_reply
+from .web import Reply
 
+UNARY = "application/json"
 STATUS = {
     "canceled": 499,
     "invalid_argument": 400,
@@ -34,7 +35,11 @@ class ConnectError(Exception):
 
     def reply(self) -> Reply:
         """Of a unary call."""
-        return json_reply(STATUS[self.code], self.told())
+        return unary(STATUS[self.code], self.told())
+
+
+def unary(status: int, value: Any) -> Reply:
+    return Reply(status, json.dumps(value).encode(), {"content-type": UNARY})
 
 
 def frame(message: Any, flags: int = 0) -> bytes:
@@ -50,23 +55,29 @@ def end_frame(error: Exception | None) -> bytes:
     return frame({"error": error.told()}, 2)
 
 
-def request_of(body: bytes) -> dict[str, Any]:
+def request_of(body: bytes, kind: str) -> dict[str, Any]:
     """The one message of a server-streaming call."""
+    if not body:
+        raise ConnectError("unimplemented", "unary request has zero messages")
     if len(body) < 5:
-        raise ConnectError("invalid_argument", "protocol error: incomplete envelope")
+        text = "protocol error: incomplete envelope: unexpected EOF"
+        raise ConnectError("invalid_argument", text)
     flags, length = struct.unpack(">BI", body[:5])
-    if flags or len(body) != 5 + length:
+    if len(body) < 5 + length:
+        text = f"promised {length} bytes in enveloped message, got {len(body) - 5}"
+        raise ConnectError("invalid_argument", f"protocol error: {text} bytes")
+    if flags or len(body) > 5 + length:
         raise ConnectError("invalid_argument", "protocol error: bad envelope")
-    return message_of(body[5:])
+    return message_of(body[5:], kind)
 
 
-def message_of(text: bytes) -> dict[str, Any]:
-    """Input may be in camelCase or snake_case; ours is in one word, mostly."""
+def message_of(text: bytes, kind: str) -> dict[str, Any]:
+    """Fields that are not known are let pass."""
     try:
         message = json.loads(text or b"{}")
-    except ValueError as broken:
-        text = f"unmarshal message: {broken}"
+        if not isinstance(message, dict):
+            raise ValueError(text)
+    except ValueError:
+        text = f"unmarshal message: unmarshal into *{kind}: proto:\xa0unexpected EOF"
         raise ConnectError("invalid_argument", text) from None
-    if not isinstance(message, dict):
-        raise ConnectError("invalid_argument", "unmarshal message: no object")
     return message

@@ -20,7 +20,7 @@ from typing import Any
 from . import files
 from .box import BoxClosed, namespaces
 from .builds import start
-from .connect import ConnectError, end_frame, message_of, request_of
+from .connect import ConnectError, end_frame, message_of, request_of, unary
 from .interpreter import Interpreter
 from .processes import SIGNALS, Processes
 from .rules import Rule
@@ -182,7 +182,7 @@ class Data:
         if op == "envd_metrics":
             return json_reply(200, metrics(sandbox))
         if op == "envd_unknown":
-            return Reply(404, b"404 page not found\n")
+            return _unknown(request)
         processes = self._part(sandbox, "processes", lambda: Processes(sandbox.box))
         if request.path in STREAMS:
             return self._stream(op, sandbox, processes, request)
@@ -197,9 +197,9 @@ class Data:
             return Reply(415, headers={"accept-post": accepted})
         headers = {"content-type": kind}
         keepalive = float(request.headers.get("keepalive-ping-interval", "90"))
-        timeout = int(request.headers.get("connect-timeout-ms", "0")) / 1000
         try:
-            asked = request_of(request.body)
+            timeout = _timeout(request)
+            asked = request_of(request.body, _kind(request))
         except ConnectError as refused:
             return Reply(200, headers=headers, pieces=iter([end_frame(refused)]))
         if op == "process_connect":
@@ -217,11 +217,11 @@ class Data:
         if kind != "application/json":
             return Reply(415, headers={"accept-post": "application/json"})
         try:
-            asked = message_of(request.body)
+            asked = message_of(request.body, _kind(request))
             if request.path.startswith("/filesystem."):
                 method = request.path.rpartition("/")[2]
-                return json_reply(200, files.call(sandbox.box, method, asked))
-            return json_reply(200, _process_call(op, processes, asked))
+                return unary(200, files.call(sandbox.box, method, asked))
+            return unary(200, _process_call(op, processes, asked))
         except ConnectError as refused:
             return refused.reply()
 
@@ -320,6 +320,27 @@ def _forbidden(sandbox: str, what: str) -> Reply:
     message = f"Sandbox is secured with traffic access token, which is {what}"
     told = {"sandboxId": sandbox, "message": message, "code": 403}
     return json_reply(403, told)
+
+
+def _unknown(request: Request) -> Reply:
+    if request.path in UNARY | STREAMS:
+        return Reply(405, headers={"allow": "POST"})
+    text = {"content-type": "text/plain; charset=utf-8"}
+    return Reply(404, b"404 page not found\n", text)
+
+
+def _timeout(request: Request) -> float:
+    text = request.headers.get("connect-timeout-ms", "0")
+    if not text.isdecimal() or len(text) > 10:
+        wrong = f'strconv.ParseInt: parsing "{text}": invalid syntax'
+        raise ConnectError("invalid_argument", f"parse timeout: {wrong}")
+    return int(text) / 1000
+
+
+def _kind(request: Request) -> str:
+    """The type of a call's message, as Go names it."""
+    service, method = request.path[1:].split("/")
+    return f"{service.split('.')[0]}.{method}Request"
 
 
 def _process_call(

@@ -52,6 +52,9 @@ def _stat(box: Box, asked: dict[str, Any]) -> dict[str, Any]:
 def _make_dir(box: Box, asked: dict[str, Any]) -> dict[str, Any]:
     path = box.absolute(asked.get("path", ""))
     host = _writable(box, path)
+    if any(one.is_file() for one in host.parents):
+        text = f"error getting file info: stat {path}: not a directory"
+        raise ConnectError("internal", text)
     if host.is_dir():
         text = f"directory already exists: {path}"
         raise ConnectError("already_exists", text)
@@ -181,9 +184,8 @@ def download(box: Box, token: str | None, request: Request) -> Reply:
     if host.is_dir():
         raise error(400, f"path '{path}' is a directory")
     data = host.read_bytes()
-    kind = mimetypes.guess_type(path)[0] or "application/octet-stream"
     headers = {
-        "content-type": "text/plain; charset=utf-8" if kind == "text/plain" else kind,
+        "content-type": _guess(path, data),
         "content-disposition": f"inline; filename={os.path.basename(path)}",
         "vary": "Accept-Encoding",
     }
@@ -192,6 +194,15 @@ def download(box: Box, token: str | None, request: Request) -> Reply:
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Reply(200, gzip.compress(data), {**headers, "content-encoding": "gzip"})
     return Reply(200, data, headers)
+
+
+def _guess(path: str, data: bytes) -> str:
+    """By the name, then by what it looks like."""
+    kind = mimetypes.guess_type(path)[0]
+    if kind is None:
+        texty = all(byte >= 32 or byte in b"\t\n\f\r\x1b" for byte in data[:512])
+        kind = "text/plain" if texty else "application/octet-stream"
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind
 
 
 def _part(data: bytes, asked: str, headers: dict[str, str]) -> Reply:
@@ -233,8 +244,9 @@ def _decoded(request: Request) -> bytes:
         case "gzip":
             try:
                 return gzip.decompress(request.body)
-            except (OSError, EOFError, zlib.error) as broken:
-                text = f"error decompressing request body: {broken}"
+            except (OSError, EOFError, zlib.error):
+                text = "failed to create gzip reader: unexpected EOF"
+                text = f"error decompressing request body: {text}"
                 raise error(400, text) from None
         case other:
             text = f"error decompressing request body: unsupported {other}"

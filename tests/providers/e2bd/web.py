@@ -151,6 +151,8 @@ class Handler(BaseHTTPRequestHandler):
             reply = plane.answer(op, sandbox, request)
         except Failure as failure:
             reply = failure.reply
+        except Exception as broken:  # ours: whoever asked is to see it
+            reply = json_reply(500, {"code": 500, "message": repr(broken)})
         self._write(reply, rule, request, sandbox)
 
     do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_GET

@@ -2,6 +2,7 @@
 
 python3 -I -m bfrunner --fd N [limits]            as a worker starts it
 python3 -m bfrunner run --block B --inputs I      for people
+python3 -m bfrunner http --port N --keys FILE     a block server
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ _BLOCK: dict[str, tuple[Any, Any]] = {
 def main(arguments: list[str]) -> int:
     if arguments[:1] == ["run"]:
         return _run(_run_parser().parse_args(arguments[1:]))
+    if arguments[:1] == ["http"]:
+        from bfrunner import http_cli
+
+        return http_cli.main(arguments[1:])
     found = _serve_parser().parse_args(arguments)
     options = from_arguments(found)
     from bfrunner.serve import serve
@@ -42,7 +47,8 @@ def _serve_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="bfrunner",
         description="Runs custom Python blocks for a worker.  "
-        "`bfrunner run --help`: try one block by hand.",
+        "`bfrunner run --help`: try one block by hand.  "
+        "`bfrunner http --help`: a server for workers elsewhere.",
     )
     parser.add_argument("--fd", type=int, required=True, help="the inherited socket")
     add_arguments(parser)
