@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import pwd
+import shutil
 import signal
 import socket
 import subprocess
@@ -304,6 +306,32 @@ class Trust(Base):
         server.keys.write_text(key_line(KEY, "revoked run") + key_line(OTHER))
         _until(lambda: _ask_with(wire, KEY) == 401)
         self.assertEqual(_ask_with(wire, OTHER), 200)
+
+    @unittest.skipUnless(os.geteuid() == 0, "only root can give rights away")
+    def test_blocks_of_another_user(self) -> None:
+        folder = self.enterContext(tempfile.TemporaryDirectory())
+        shutil.copytree(ROOT / "worker" / "runner", folder, dirs_exist_ok=True)
+        os.chmod(folder, 0o755)
+        # Not the one of a venv, which may be where nobody may look.
+        python = os.path.realpath(sys.executable)
+        server = RunnerServer("--run-as=nobody", runner=Path(folder), python=python)
+        self.addCleanup(server.close)
+        wire = self.connect(server)
+        code = (
+            "def run(pid):\n"
+            "    tried = []\n"
+            "    for name in ('environ', 'mem', 'fd'):\n"
+            "        try: os.listdir(f'/proc/{pid}/fd') if name == 'fd' else "
+            "open(f'/proc/{pid}/{name}').read(1)\n"
+            "        except PermissionError: tried.append(name)\n"
+            "    return [os.getuid(), os.getgroups(), tried]\n"
+        )
+        inputs = json.dumps({"pid": server.process.pid})
+        status, told = wire.ask(request(code, inputs), {})
+        self.assertEqual(status, 200, told)
+        uid, groups, tried = json.loads(told["result"])
+        self.assertEqual(uid, pwd.getpwnam("nobody").pw_uid)
+        self.assertEqual((groups, tried), ([], ["environ", "mem", "fd"]))
 
     def test_what_it_does_not_start_with(self) -> None:
         keys = self.enterContext(tempfile.NamedTemporaryFile("w"))

@@ -75,11 +75,17 @@ def signed(url: str, body: bytes, key: object = KEY, **more: object) -> dict[str
 class RunnerServer:
     """A context manager; `keys` None: unsigned."""
 
-    def __init__(self, *arguments: str, keys: str | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        keys: str | None = None,
+        runner: Path = ROOT / "worker" / "runner",
+        python: str = sys.executable,
+    ) -> None:
         self._folder = tempfile.TemporaryDirectory()
         folder = Path(self._folder.name)
         self.keys, port_file = folder / "keys", folder / "port"
-        command = [sys.executable, "-m", "bfrunner", "http", "--port", "0"]
+        command = [python, "-m", "bfrunner", "http", "--port", "0"]
         command += ["--port-file", str(port_file), "--preload", "none"]
         if keys is None:
             command += ["--unsigned"]
@@ -90,7 +96,7 @@ class RunnerServer:
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [*command, *arguments],
-                cwd=ROOT / "worker" / "runner",
+                cwd=runner,
                 stdout=subprocess.DEVNULL,
                 stderr=errors,
             )

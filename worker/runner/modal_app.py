@@ -40,10 +40,8 @@ import modal
 
 HERE = Path(__file__).resolve().parent
 FOLDER = "/opt/blockfleet"  # in the container
-if HERE.joinpath("bfrunner").is_dir():
-    sys.path.insert(0, str(HERE))
-else:
-    sys.path.insert(0, FOLDER)
+INSIDE = not HERE.joinpath("bfrunner").is_dir()
+sys.path.insert(0, FOLDER if INSIDE else str(HERE))
 
 from bfrunner import execute, keys, verify  # noqa: E402
 from bfrunner.asgi import Application, Headers  # noqa: E402
@@ -131,6 +129,24 @@ class Settings:
         }
         return {name: value for name, value in found.items() if value is not None}
 
+    def rows(self) -> list[tuple[str, str]]:
+        """What would be deployed, for people."""
+        told = {**self.cls(), "env": ", ".join(sorted(self.environment()))}
+        told["image"] = self.get("IMAGE", f"debian_slim, Python {PYTHON}")
+        known = keys.from_environment(self.given)
+        return [
+            ("app", self.app),
+            ("profile", "strict" if self.strict else "pooled"),
+            ("doors", "execute_block (web, proxy auth), call (gRPC)"),
+            ("parameter", "workspace_id"),
+            ("keys", ", ".join(known.ids()) if known else "none"),
+            ("runs at once", str(self.slots)),
+            ("run timeout", f"{self.timeout_s} s"),
+            ("packages", " ".join([SIGNATURES, self.get("PACKAGES", PACKAGES)])),
+            ("apt", self.get("APT", "none")),
+            *((name, str(value)) for name, value in told.items()),
+        ]
+
     def concurrent(self, cls: type) -> Any:
         return cls if self.strict else modal.concurrent(max_inputs=self.slots)(cls)
 
@@ -161,7 +177,10 @@ class Container:
         if known is None or len(known) == 0:
             raise keys.BadKeys(f"{keys.ENVIRONMENT} has no key of purpose run")
         limits = Limits(runs=settings.slots, timeout_ms=settings.timeout_s * 1000)
-        self.engine = Engine(["--slots", str(settings.slots)], told=_say)
+        # Modal's own process, with whatever it knows, is root's.
+        user = "nobody" if INSIDE and os.geteuid() == 0 else None
+        slots = ["--slots", str(settings.slots)]
+        self.engine = Engine(slots, run_as=user, told=_say)
         self.door = Door(self.engine, verify.Verifier(known), limits)
         self.application = Application(self.door, self.targets)
 
@@ -238,3 +257,8 @@ class Executor:
     @modal.method()
     async def call(self, head: bytes, inputs: bytes) -> list[bytes | None]:
         return await self.container.call(head, inputs)
+
+
+if __name__ == "__main__":
+    for name, value in SETTINGS.rows():
+        print(f"{name:<30} {value}")
