@@ -53,13 +53,15 @@ class E2BServer:
         interrupts: bool = False,
         seed: int = 1,
         keep: bool = False,
+        path: str = "",
     ) -> None:
         """v2: False has only the routes of older clouds. idempotent: honours
         Idempotency-Key. interrupts: a client that goes interrupts its code.
-        keep: leaves the sandboxes' folders."""
+        keep: leaves the sandboxes' folders. path: of programs that templates
+        would install by RUN."""
         self.key = key
         self.rules = Rules(seed)
-        self.world = World(limits or Limits(), self.rules, keep)
+        self.world = World(limits or Limits(), self.rules, keep, path)
         self.control = Control(self.world, key, v2, idempotent)
         self.data = Data(self.world, interrupts)
         self._servers = [Server(self.control, ports[0]), Server(self.data, ports[1])]

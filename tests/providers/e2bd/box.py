@@ -23,12 +23,16 @@ OWN = ("home", "opt", "tmp")  # what of the root a sandbox has for itself
 MARK = "E2B_SANDBOX_ID"
 _ENTER = """
 root=$1 cwd=$2; shift 2
+case $SHOWN in
+/home/* | /opt/* | /tmp/*)  # is to be seen in spite of what follows
+    mkdir -p "$root$SHOWN" && mount --bind "$SHOWN" "$root$SHOWN" || exit 126 ;;
+esac
 for own in home opt tmp; do
     # tmp last: the root may be in it.
-    [ -d "/$own" ] && { mount --bind "$root/$own" "/$own" || exit 126; }
+    [ -d "/$own" ] && { mount --rbind "$root/$own" "/$own" || exit 126; }
 done
 [ -z "$LOOPBACK" ] || ip link set lo up
-unset LOOPBACK
+unset LOOPBACK SHOWN
 cd "$cwd" && exec "$@"
 """
 
@@ -49,8 +53,15 @@ def namespaces() -> str:
 
 class Box:
     def __init__(
-        self, root: Path, sandbox: str, envs: Mapping[str, str], image: Path | None
+        self,
+        root: Path,
+        sandbox: str,
+        envs: Mapping[str, str],
+        image: Path | None,
+        path: str = "",
     ) -> None:
+        """path: folders of programs, before the machine's own."""
+        self.path = path
         self.root = root
         self.sandbox = sandbox
         self.envs = dict(envs)
@@ -97,8 +108,9 @@ class Box:
         **options: Any,
     ) -> subprocess.Popen[bytes]:
         """network: with a loopback of its own (if the machine allows it)."""
+        path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
         environment = {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "PATH": f"{self.path}:{path}" if self.path else path,
             "HOME": HOME if namespaces() else str(self.host(HOME)),
             "USER": "user",
             "LOGNAME": "user",
@@ -115,6 +127,7 @@ class Box:
                 flags.append("--net")
                 environment["LOOPBACK"] = "1"
             enter = ["/bin/sh", "-c", _ENTER, "sh", str(self.root), cwd]
+            environment["SHOWN"] = str(Path(self.path).parent) if self.path else ""
             command = ["unshare", *flags, *enter, *command]
         with self._lock:
             if self.closed:

@@ -1,8 +1,9 @@
 """Template builds (the v2 build system): names, files, steps, start command.
 
-COPY, ENV, WORKDIR and USER are done; RUN is logged and not done, because what
-it installs would go to this machine. The start command really runs, and the
-ready command decides whether the build is good.
+COPY, ENV and WORKDIR are done; RUN and USER are logged and not done, because
+what they install would go to this machine: E2BServer(path=…) says where it is.
+The start command really runs, and the ready command decides whether the build
+is good.
 """
 
 from __future__ import annotations
@@ -54,6 +55,7 @@ class Builds:
                 "status": "waiting",
                 "log": [],
                 "reason": None,
+                "created": rfc3339(time.time()),
             }
         told = {"templateID": template, "buildID": build, "public": False}
         told |= {"names": [name], "tags": tags, "aliases": [name]}
@@ -64,6 +66,18 @@ class Builds:
         if template is None:
             raise error(404, f"template alias '{name}' not found")
         return json_reply(200, {"templateID": template, "public": False})
+
+    def do_template_tags(self, template: str, _: Request) -> Reply:
+        template = self._ids.get(template.partition(":")[0], template)
+        if template not in self._ids.values():
+            raise error(404, f"template '{template}' not found")
+        told = [
+            {"tag": tag, "buildID": build, "createdAt": one["created"]}
+            for build, one in self._builds.items()
+            if one["template"] == template and one["status"] == "ready"
+            for tag in one["tags"]
+        ]
+        return json_reply(200, told)
 
     def do_template_files(self, template: str, request: Request) -> Reply:
         name = request.path.rpartition("/")[2]
@@ -190,7 +204,7 @@ class Builds:
                 if not plain or ".." in member.name or member.name[:1] == "/":
                     raise ValueError(f"COPY: {member.name}")
                 archive.extract(member, unpacked)
-        inside = unpacked / source.rstrip("/")
+        inside = unpacked if source == "." else unpacked / source.rstrip("/")
         place = made.image / target.lstrip("/").rstrip("/")
         if inside.is_dir():
             shutil.copytree(inside, place, dirs_exist_ok=True, symlinks=True)
@@ -207,7 +221,7 @@ class Builds:
         if not made.start_cmd:
             return
         name = new_id("b")
-        box = Box(self._world.folder / name, name, made.envs, made.image)
+        box = self._world.box(name, made, made.envs)
         try:
             started = start(box, made)
             end = time.monotonic() + READY_S

@@ -39,6 +39,7 @@ ROUTES = [
     ("GET", r"/health", "api_health"),
     ("POST", r"/v3/templates", "template"),
     ("GET", r"/templates/aliases/(?P<id>.+)", "template_alias"),
+    ("GET", rf"/templates/{ID}/tags", "template_tags"),
     ("GET", rf"/templates/{ID}/files/(?P<hash>[^/]+)", "template_files"),
     ("PUT", rf"/upload/{ID}/(?P<hash>[^/]+)", "template_upload"),
     ("POST", rf"/v2/templates/{ID}/builds/(?P<build>[^/]+)", "template_build"),

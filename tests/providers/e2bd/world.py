@@ -138,7 +138,9 @@ def no_sandbox(sandbox: str) -> Failure:
 
 
 class World:
-    def __init__(self, limits: Limits, rules: Rules, keep: bool = False) -> None:
+    def __init__(
+        self, limits: Limits, rules: Rules, keep: bool = False, path: str = ""
+    ) -> None:
         self.limits = limits
         self.rules = rules
         self.closing = threading.Event()
@@ -150,6 +152,7 @@ class World:
         self.runs: list[Run] = []
         self.events: list[dict[str, Any]] = []
         self._keep = keep
+        self.path = path
         self._lock = threading.RLock()
         self._change = threading.Condition(self._lock)
         self._creates: deque[float] = deque()
@@ -187,7 +190,7 @@ class World:
         private = network.get("allowPublicTraffic") is False
         sandbox_id = new_id("i")
         envs = {**template.envs, **(asked.get("envVars") or {})}
-        box = Box(self.folder / sandbox_id, sandbox_id, envs, template.image)
+        box = self.box(sandbox_id, template, envs)
         if self.limits.create_ms:
             self.closing.wait(self.limits.create_ms / 1000)
         now = time.time()
@@ -208,6 +211,9 @@ class World:
             self._event(sandbox, "created")
             self._change.notify()
         return sandbox
+
+    def box(self, name: str, template: Template, envs: dict[str, str]) -> Box:
+        return Box(self.folder / name, name, envs, template.image, self.path)
 
     def _admit(self) -> None:
         limits, now = self.limits, time.monotonic()
