@@ -134,6 +134,19 @@ class ControlPlane(E2BCase):
         self.assertEqual(refused.status, 429)
         self.assertEqual(refused.headers["retry-after"], "1")
 
+    def test_lists_and_limits_may_lag(self) -> None:
+        self.serve(limits=Limits(concurrent=1, lag_s=1))
+        made = self.create("base")
+        path = f"/sandboxes/{made['sandboxID']}"
+        self.assertEqual(self.api("DELETE", path).status, 204)
+        [listed] = self.api("GET", "/v2/sandboxes?state=running").json()
+        self.assertEqual(listed["sandboxID"], made["sandboxID"])
+        asked = {"templateID": "base"}
+        self.assertEqual(self.api("POST", "/v2/sandboxes", asked).status, 429)
+        self.assertEqual(self.api("GET", path).status, 404)
+        wait_for(lambda: not self.api("GET", "/v2/sandboxes").json())
+        self.create("base")
+
     def test_one_key_makes_one_sandbox_where_keys_count(self) -> None:
         asked = {"templateID": "base"}
         for idempotent, there in ((True, 1), (False, 2)):
@@ -224,10 +237,12 @@ class DataPlane(E2BCase):
         second = self.execute(made, "'%d' % (x + 1)").lines()
         self.assertEqual(second[0]["execution_count"], 2)
         self.assertEqual(second[1]["text"], "2")  # its quotes are stripped
+        awaited = "import asyncio\nawait asyncio.sleep(0, 'later')"
+        self.assertEqual(self.execute(made, awaited).lines()[1]["text"], "later")
         wrong = self.execute(made, "def f():\n    1/0\nf()").lines()[1]
         self.assertEqual(wrong["name"], "ZeroDivisionError")
         self.assertIn("line 2, in f", wrong["traceback"])
-        self.assertEqual([run.path for run in self.server.runs], ["execute"] * 3)
+        self.assertEqual([run.path for run in self.server.runs], ["execute"] * 4)
 
     def test_execute_and_its_traps(self) -> None:
         self.serve()

@@ -72,6 +72,7 @@ class Box:
         (root / HOME[1:]).mkdir(exist_ok=True)
         self._lock = threading.Lock()
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._used = False
         self.closed = False
 
     # ---- paths ----
@@ -136,6 +137,7 @@ class Box:
                 command, env=environment, start_new_session=True, **options
             )
             self._processes[process.pid] = process
+            self._used = True
         return process
 
     def ended(self, pid: int) -> None:
@@ -158,7 +160,7 @@ class Box:
                 return
             self.closed = True
         self.signal_all(signal.SIGKILL)
-        for pid in marked(self.sandbox):
+        for pid in marked(self.sandbox) if self._used else ():
             try:
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:

@@ -212,8 +212,8 @@ class Control:
         with self.world._lock:
             return [
                 one
-                for one in self.world.live.values()
-                if one.state in states
+                for one in (*self.world.live.values(), *self.world.lagging())
+                if (one.state if one.state != "ended" else "running") in states
                 and wanted.items() <= one.metadata.items()
                 and one.started > since
                 and template in ("", one.template.id, one.template.name)

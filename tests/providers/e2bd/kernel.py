@@ -1,22 +1,21 @@
 """The Python of one context: takes code, runs it in its namespace, tells.
 
 Runs alone in a sandbox, as `python3 -c <this text>`: it imports nothing of
-ours. Requests are lines of JSON on descriptor 3, events go out on 4.
+ours, and nothing at its start that it may not need. Requests are lines of JSON
+on descriptor 3, events go out on 4.
 """
 
 import ast
-import asyncio
 import codecs
 import contextlib
-import inspect
 import json
 import os
 import sys
 import threading
-import traceback
 from datetime import UTC, datetime
 
 FLAGS = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+COROUTINE = 0x80  # inspect.CO_COROUTINE
 
 
 class Pipe:
@@ -83,6 +82,8 @@ def result_of(value, main):
 
 def trace(error):
     """From the cell on: what is above it is this file."""
+    import traceback
+
     frame = error.__traceback__
     while frame and not frame.tb_frame.f_code.co_filename.startswith("<cell"):
         frame = frame.tb_next
@@ -102,7 +103,9 @@ def run(code, space, count, tell):
 
 
 def call(code, space):
-    if code.co_flags & inspect.CO_COROUTINE:
+    if code.co_flags & COROUTINE:
+        import asyncio
+
         return asyncio.run(eval(code, space))
     return eval(code, space)
 

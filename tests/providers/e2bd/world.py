@@ -36,6 +36,7 @@ class Limits:
     requests_per_s: float = 0  # of the control plane
     max_timeout_s: int = 86_400
     create_ms: int = 0  # how long a create takes
+    lag_s: float = 0  # those that ended are listed and counted for so long
 
 
 @dataclass
@@ -97,7 +98,7 @@ class Sandbox:
             "memoryMB": self.template.memory_mb,
             "diskSizeMB": 512,
             "metadata": self.metadata,
-            "state": self.state,
+            "state": "paused" if self.state == "paused" else "running",
             "envdVersion": ENVD_VERSION,
             "volumeMounts": [],
         }
@@ -224,7 +225,7 @@ class World:
                     self._creates.popleft()
                 if len(self._creates) >= limits.create_burst:
                     raise rate_limited(limits.create_burst)
-            there = len(self.alive()) + self._coming
+            there = len(self.alive()) + self._coming + len(self.lagging())
             if limits.concurrent and there >= limits.concurrent:
                 raise error(
                     429,
@@ -237,6 +238,14 @@ class World:
     def alive(self) -> list[Sandbox]:
         with self._lock:
             return [one for one in self.live.values() if one.state == "running"]
+
+    def lagging(self) -> list[Sandbox]:
+        """Ended, and not known to be by lists and limits."""
+        if not self.limits.lag_s:
+            return []
+        since = time.time() - self.limits.lag_s
+        with self._lock:
+            return [one for one in self.sandboxes.values() if (one.ended or 0) > since]
 
     def get(self, sandbox_id: str) -> Sandbox:
         """A sandbox that has not ended, or 404. The old form of an id has the
