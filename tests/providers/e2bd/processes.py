@@ -165,7 +165,8 @@ class Processes:
         yield from _follow(process, process.listen(), 0, keepalive_s)
 
     def find(self, asked: dict[str, Any], gone: bool = False) -> Process:
-        """By pid; by tag only while no other tagged process runs (envd's bug)."""
+        """By pid; by tag only while no other tagged process runs: envd finds one
+        of several by chance."""
         selector = asked.get("process") or {}
         now = time.monotonic()
         with self._lock:
