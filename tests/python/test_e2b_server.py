@@ -580,6 +580,29 @@ class Faults(E2BCase):
             statuses = [self.execute(made, "1").status for _ in range(3)]
             self.assertEqual(statuses, [502, 502, 200])
 
+    def test_what_the_proxy_says_of_a_run_that_it_lost(self) -> None:
+        """No word on whether it ran: the same as of a port that is closed."""
+        self.serve()
+        made = self.create()
+        self.server.rules.add("execute", "port_closed_after", count=1)
+        answer = self.execute(made, "1")
+        self.assertEqual(answer.status, 502)
+        self.assertIn("port is not open", answer.json()["message"])
+        self.assertEqual(len(self.server.runs), 1)
+
+    def test_for_sandboxes_by_their_metadata(self) -> None:
+        self.serve()
+        mine = {"bf.workspace": "a"}
+        self.server.rules.add("create", "status", status=500, metadata=mine)
+        self.server.rules.add("execute", "status", status=500, metadata={"n": "1"})
+        asked = {"templateID": "base", "metadata": {**mine, "x": "y"}}
+        self.assertEqual(self.api("POST", "/v2/sandboxes", asked).status, 500)
+        statuses = []
+        for n in "12":
+            made = self.create(metadata={"n": n})
+            statuses.append(self.execute(made, "1").status)
+        self.assertEqual(statuses, [500, 200])
+
     def test_by_chance_and_again_the_same(self) -> None:
         hits = []
         for _ in range(2):

@@ -74,6 +74,14 @@ class Control:
                 return op, unquote(found.groupdict().get("id", ""))
         return "unknown", ""
 
+    def metadata(self, op: str, sandbox: str, request: Request) -> dict[str, str]:
+        if op in ("create", "create_v1"):
+            try:
+                return dict(request.json().get("metadata") or {})
+            except (ValueError, AttributeError, TypeError):
+                return {}
+        return self.world.metadata(sandbox)
+
     def note(self, op: str, request: Request) -> None:
         if self.capture:
             self.capture("control", op, request)

@@ -100,6 +100,9 @@ class Data:
         key = (request.method, found["rest"] or "")
         return CONTEXTS.get(key, "interpreter_unknown")
 
+    def metadata(self, op: str, sandbox: str, request: Request) -> dict[str, str]:
+        return self.world.metadata(sandbox)
+
     def note(self, op: str, request: Request) -> None:
         if self.capture:
             self.capture("data", op, request)
@@ -113,7 +116,7 @@ class Data:
             self.world.kill(sandbox, "vanished")
 
     def refusal(self, rule: Rule, sandbox: str) -> Reply:
-        if rule.fault == "port_closed":
+        if rule.fault.startswith("port_closed"):
             return _not_open(sandbox, INTERPRETER)
         told = {"sandboxId": sandbox, "message": rule.message}
         reply = json_reply(rule.status or 502, told | {"code": rule.status or 502})
@@ -266,7 +269,7 @@ class Data:
         finished = None
         if request.method == "POST":
             finished = self._finisher(sandbox, "port", request.body, request)
-        return _forward(connection, request, sandbox, finished)
+        return _forward(connection, request, sandbox, port, finished)
 
     def _reach(
         self, sandbox: Sandbox, server: subprocess.Popen[bytes], port: int
@@ -427,6 +430,7 @@ def _forward(
     connection: socket.socket,
     request: Request,
     sandbox: Sandbox,
+    port: int,
     finished: Callable[[], None] | None,
 ) -> Reply:
     connection.settimeout(None)
@@ -445,9 +449,9 @@ def _forward(
         answer = client.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException):
-        if sandbox.box.closed:
-            raise Broken from None
-        return Reply(502, b"upstream broke")
+        # What the proxy says when a connection breaks before the answer began,
+        # whatever the request has done there.
+        return _not_open(sandbox.id, port)
     finally:
         client.close()
         if finished:

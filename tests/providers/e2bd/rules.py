@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,9 +13,12 @@ BEFORE = frozenset(
     "status close_unread close_before hang_before port_closed vanish".split()
 )
 AFTER = frozenset(
-    "close_after status_after hang cut half no_end slow delay garbage oversize "
+    "close_after status_after port_closed_after hang cut half no_end slow delay garbage oversize "
     "vanish_after vanish_during".split()
 )
+
+
+About = tuple[str, str, Mapping[str, str]]  # operation, sandbox, its metadata
 
 
 @dataclass
@@ -31,6 +35,8 @@ class Rule:
     after it, or while it runs:
       close_after    close without an answer
       status_after   answer `status` all the same (504: a sandbox may exist)
+      port_closed_after  502 "port is not open" all the same: the proxy says so
+                     of every connection that broke before an answer began
       hang           never answer
       cut            break the answer off in its middle, within a frame or line
       half           end the HTTP answer properly, within a frame or line
@@ -50,6 +56,7 @@ class Rule:
     skip: int = 0  # lets the first ones pass
     share: float = 1.0  # of those left, by chance
     per_sandbox: bool = False  # count, every and skip are of each sandbox
+    metadata: dict[str, str] = field(default_factory=dict)  # that it must have
     status: int = 0
     message: str = "on demand"
     error_code: str | None = None
@@ -64,8 +71,9 @@ class Rule:
         if self.fault not in BEFORE | AFTER:
             raise ValueError(f"no fault is called {self.fault!r}")
 
-    def takes(self, op: str, sandbox: str, chance: random.Random) -> bool:
-        if self.op not in (op, "*"):
+    def takes(self, about: About, chance: random.Random) -> bool:
+        op, sandbox, metadata = about
+        if self.op not in (op, "*") or not self.metadata.items() <= metadata.items():
             return False
         key = sandbox if self.per_sandbox else ""
         if self.hit[key] >= self.count:
@@ -99,11 +107,13 @@ class Rules:
         with self._lock:
             self._rules.clear()
 
-    def take(self, op: str, sandbox: str) -> Rule | None:
+    def take(self, about: About, unread: bool) -> Rule | None:
+        """unread: before the body is, for those that act then; else the others."""
         with self._lock:
             for rule in self._rules:
-                if rule.takes(op, sandbox, self._chance):
-                    return rule
+                if (rule.fault == "close_unread") == unread:
+                    if rule.takes(about, self._chance):
+                        return rule
         return None
 
     def told(self) -> list[dict[str, Any]]:

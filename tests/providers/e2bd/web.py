@@ -77,6 +77,10 @@ class Plane(Protocol):
         """The operation's name, and the sandbox it is about, or ""."""
         ...
 
+    def metadata(self, op: str, sandbox: str, request: Request) -> dict[str, str]:
+        """Of the sandbox that it is about, or is to make."""
+        ...
+
     def answer(self, op: str, sandbox: str, request: Request) -> Reply: ...
 
     def refusal(self, rule: Rule, sandbox: str) -> Reply:
@@ -133,16 +137,16 @@ class Handler(BaseHTTPRequestHandler):
             connection=self.connection,
         )
         op, sandbox = plane.operation(request)
-        rule = plane.rules.take(op, sandbox)
-        if rule and rule.fault == "close_unread":
-            self._cut()
-            return
-        body = self._body(request.headers)
+        about = op, sandbox, plane.metadata(op, sandbox, request)
+        closed = plane.rules.take(about, unread=True)
+        body = None if closed else self._body(request.headers)
         if body is None:
             self._cut()
             return
         request.body = body
         plane.note(op, request)
+        about = op, sandbox, plane.metadata(op, sandbox, request)
+        rule = plane.rules.take(about, unread=False)
         if rule and rule.fault in BEFORE and not self._before(rule, sandbox, request):
             return
         if rule and rule.fault == "vanish_during":
@@ -227,7 +231,7 @@ class Handler(BaseHTTPRequestHandler):
         match rule.fault:
             case "close_after":
                 self._cut()
-            case "status_after":
+            case "status_after" | "port_closed_after":
                 self._send(self.server.plane.refusal(rule, sandbox))
             case "hang":
                 self._until_gone(request)

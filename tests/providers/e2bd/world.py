@@ -256,6 +256,11 @@ class World:
                 raise no_sandbox(sandbox_id)
             return sandbox
 
+    def metadata(self, sandbox_id: str) -> dict[str, str]:
+        with self._lock:
+            sandbox = self.sandboxes.get(sandbox_id.split("-")[0])
+            return sandbox.metadata if sandbox else {}
+
     def set_end(self, sandbox: Sandbox, ends: float) -> None:
         with self._change:
             sandbox.ends = ends
