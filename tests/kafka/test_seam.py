@@ -56,6 +56,7 @@ class SeamCase(unittest.TestCase):
     """One broker, two dispatchers and a worker for all; a workspace a test."""
 
     WORKSPACES = ("seam", "other", "valid", "metered", "late")
+    PYTHON = "/usr/bin/python3"  # of the blocks
 
     @classmethod
     def setUpClass(cls) -> None:
@@ -115,7 +116,7 @@ class SeamCase(unittest.TestCase):
             "topics.shards": str(SHARDS),
             "worker.backend": "local",
             "worker.session_timeout": "6s",
-            "local.python": "/usr/bin/python3",
+            "local.python": cls.PYTHON,
             "local.preload": "none",
             "local.trusted_workspaces": ",".join(cls.WORKSPACES),
         }

@@ -9,7 +9,7 @@ takes gigabytes, so it is in no venv of ours:
 
     python3 -m venv V && V/bin/pip install roboflow-workflows==0.2.13
     cd tests/python
-    BLOCKFLEET_ROBOFLOW=V/bin/python ../../.cache/blocks-venv/bin/python \\
+    BF_ROBOFLOW=V/bin/python ../../.cache/blocks-venv/bin/python \\
         -m unittest -v test_roboflow_client
 """
 
@@ -17,7 +17,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
+import unittest
+from collections.abc import Mapping
 from typing import Any
 
 WORKSPACE = "acme"
@@ -86,6 +89,44 @@ class Client:
 def text(value: Any) -> str:
     shown = getattr(value, "numpy_image", None)
     return repr(value) if shown is None else f"image {shown.shape}"
+
+
+# ---- who calls us -------------------------------------------------------------
+
+
+def drive(python: str, url: str, *token: str) -> dict[str, dict[str, Any]]:
+    """What each operation came to, by name; python: one that has the package."""
+    argv = [python, __file__, url, *token]
+    child = subprocess.run(argv, capture_output=True, text=True, timeout=300)
+    if child.returncode:
+        raise AssertionError(child.stderr)
+    lines = map(json.loads, child.stdout.splitlines())
+    return {line.pop("name"): line for line in lines}
+
+
+def judge(case: unittest.TestCase, told: Mapping[str, dict[str, Any]]) -> None:
+    """As a deployment of theirs would have answered."""
+    case.assertEqual(told["valid"].get("result"), "True", told["valid"])
+    case.assertIn("was never closed", told["invalid"]["error"])
+    first = "{'a': 1, 'b': [1.5, None, nan, 1180591620717411303424]}"
+    case.assertEqual(told["first"].get("result"), first, told["first"])
+    hashed = "{'c': '\u00e9\\u2028', 't': [1, 2]}"
+    case.assertEqual(told["by hash"].get("result"), hashed, told["by hash"])
+    case.assertIn(r"b'\x00\xff'", told["bytes"]["result"])
+    case.assertIn("dtype=uint8", told["array"]["result"])
+    case.assertEqual(told["image"]["result"], "image (8, 6, 3)")
+    case.assertEqual(told["batch"]["result"], "[{'v': 2}, {'v': 3}]")
+    raised = told["raises"]
+    case.assertEqual(raised["error"], "Error in line 3, in run: KeyError: 'k'")
+    case.assertEqual(raised["stdout"], "out\n")
+    case.assertEqual(raised["type"], "DynamicBlockCodeError")
+    case.assertEqual(told["nameless"]["type"], "DynamicBlockCodeError")
+    case.assertIn("'step_selector': '$steps.s'", told["context"]["result"])
+    case.assertIn("No module named 'nope'", told["init"]["error"])
+    case.assertTrue(told["large"]["result"].startswith("{'n': 5000000"))
+
+
+# ---- in their Python ----------------------------------------------------------
 
 
 def main() -> int:
