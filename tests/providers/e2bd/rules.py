@@ -13,8 +13,8 @@ BEFORE = frozenset(
     "status close_unread close_before hang_before port_closed vanish".split()
 )
 AFTER = frozenset(
-    "close_after status_after port_closed_after hang cut half no_end slow delay garbage oversize "
-    "vanish_after vanish_during".split()
+    "close_after status_after port_closed_after hang cut half no_end slow delay "
+    "garbage oversize vanish_after vanish_during".split()
 )
 
 
