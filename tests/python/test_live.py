@@ -24,6 +24,7 @@ sys.path[:0] = [
 
 import bfwire as w  # noqa: E402
 from e2b_server import E2BServer  # noqa: E402
+from e2bd import box  # noqa: E402
 from modal_edge import ModalEdge  # noqa: E402
 
 SEED = b"r" * 32
@@ -99,6 +100,31 @@ class Live(unittest.TestCase):
         with E2BServer() as server:
             status, verdicts, said = self.live("e2b", **server.environment)
             self.assertEqual((status, verdicts["stock"]), (0, "ok"), said)
+            ended = [one.ended_by for one in server.world.sandboxes.values()]
+            self.assertEqual(ended, ["api"])
+
+    @unittest.skipUnless(box.namespaces() == "net", "needs network namespaces (root)")
+    def test_a_template_of_ours_in_e2b(self) -> None:
+        with E2BServer(path=str(Path(sys.executable).parent)) as server:
+            built = subprocess.run(
+                ["/usr/bin/python3", ROOT / "worker" / "runner" / "e2b_template.py"],
+                env={
+                    "PATH": os.environ["PATH"],
+                    **server.environment,
+                    "BLOCKFLEET_RUN_KEYS": LINE,
+                    "BLOCKFLEET_E2B_USER": "",  # whom RUN would have made
+                },
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            self.assertEqual(built.returncode, 0, built.stderr)
+            name = built.stdout.strip()
+            status, verdicts, said = self.live(
+                "e2b", **server.environment, E2B_TEMPLATE_ID=name
+            )
+            self.assertEqual(set(verdicts.values()), {"ok"}, said)
+            self.assertEqual((status, len(verdicts)), (0, 8), said)
             ended = [one.ended_by for one in server.world.sandboxes.values()]
             self.assertEqual(ended, ["api"])
 
