@@ -30,7 +30,7 @@ class Template(E2BCase):
             "PATH": os.environ["PATH"],
             **self.server.environment,
             "BLOCKFLEET_RUN_KEYS": key_line(RUN_KEY),
-            "BLOCKFLEET_E2B_USER": "",  # whom RUN would have made
+            "BF_E2B_USER": "",  # whom RUN would have made
             **more,
         }
         done = subprocess.run(
@@ -82,7 +82,7 @@ class Template(E2BCase):
         self.assertEqual(len(self.server.control.builds.asked), 1)
         _, other, _ = self.build(BLOCKFLEET_RUN_KEYS=key_line(OTHER))
         self.assertNotEqual(other, name)
-        _, larger, _ = self.build(BLOCKFLEET_E2B_MEMORY="2048")
+        _, larger, _ = self.build(BF_E2B_MEMORY="2048")
         self.assertNotIn(larger, (name, other))
         self.assertEqual(
             self.create(larger)["templateID"], self.create(name)["templateID"]
@@ -93,8 +93,8 @@ class Template(E2BCase):
             ({"E2B_API_KEY": "-"}, "E2B_API_KEY is not set"),
             ({"E2B_API_KEY": "e2b_1"}, "401"),
             ({"BLOCKFLEET_RUN_KEYS": "-"}, "no key of purpose run"),
-            ({"BLOCKFLEET_E2B_CPU": "3"}, "400 validation error"),
-            ({"BLOCKFLEET_E2B_PORT": "x"}, "invalid literal"),
+            ({"BF_E2B_CPU": "3"}, "400 validation error"),
+            ({"BF_E2B_PORT": "x"}, "invalid literal"),
         ):
             code, name, said = self.build(**wrong)
             self.assertEqual((code, name), (1, ""))
@@ -103,7 +103,7 @@ class Template(E2BCase):
 
     @unittest.skipUnless(NET, "needs network namespaces (root)")
     def test_a_build_that_fails_says_at_which_step(self) -> None:
-        code, _, said = self.build(BLOCKFLEET_E2B_PORT="70000")
+        code, _, said = self.build(BF_E2B_PORT="70000")
         self.assertEqual(code, 1)
         self.assertIn("(step finalize): start command exited", said)
 
@@ -128,7 +128,7 @@ class Template(E2BCase):
     def test_a_dry_run_asks_nobody(self) -> None:
         seen: list[str] = []
         self.server.capture(lambda _, op, __: seen.append(op))
-        code, name, said = self.build("--dry-run", BLOCKFLEET_E2B_USER="blocks")
+        code, name, said = self.build("--dry-run", BF_E2B_USER="blocks")
         self.assertEqual((code, seen), (0, []))
         self.assertIn("--run-as blocks", said)
         self.assertTrue(name.startswith("blockfleet-runner:"))

@@ -112,7 +112,7 @@ class Live(unittest.TestCase):
                     "PATH": os.environ["PATH"],
                     **server.environment,
                     "BLOCKFLEET_RUN_KEYS": LINE,
-                    "BLOCKFLEET_E2B_USER": "",  # whom RUN would have made
+                    "BF_E2B_USER": "",  # whom RUN would have made
                 },
                 capture_output=True,
                 text=True,

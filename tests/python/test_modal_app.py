@@ -35,7 +35,7 @@ TOKEN = {"modal-key": "wk-test", "modal-secret": "ws-test"}
 @contextmanager
 def deployed(**given: str) -> Iterator[Any]:
     """The app as it is when it is deployed with this environment."""
-    names = {f"BLOCKFLEET_MODAL_{name}": value for name, value in given.items()}
+    names = {f"BF_MODAL_{name}": value for name, value in given.items()}
     keys = {"BLOCKFLEET_RUN_KEYS": LINE}
     with mock.patch.dict(os.environ, {**keys, **names}):
         sys.modules.pop("modal_app", None)

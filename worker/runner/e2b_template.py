@@ -15,16 +15,16 @@ It is told what to build by its environment:
 E2B_API_KEY                whose template it is; required
 E2B_API_URL, E2B_DOMAIN    where (https://api.e2b.app)
 BLOCKFLEET_RUN_KEYS        what `blockfleet keys public` prints; required
-BLOCKFLEET_E2B_NAME        of the template, without a tag (blockfleet-runner)
-BLOCKFLEET_E2B_IMAGE       of a registry, Debian with Python (python:3.12-slim)
-BLOCKFLEET_E2B_PACKAGES    from PyPI, separated by spaces (numpy opencv-python-
+BF_E2B_NAME                of the template, without a tag (blockfleet-runner)
+BF_E2B_IMAGE               of a registry, Debian with Python (python:3.12-slim)
+BF_E2B_PACKAGES            from PyPI, separated by spaces (numpy opencv-python-
                            headless supervision shapely requests)
-BLOCKFLEET_E2B_APT         from Debian, separated by spaces
-BLOCKFLEET_E2B_CPU         vCPU, 1 or even (2)
-BLOCKFLEET_E2B_MEMORY      MiB, even (1024)
-BLOCKFLEET_E2B_SLOTS       runs of a sandbox at once (1)
-BLOCKFLEET_E2B_PORT        where the server listens (8000)
-BLOCKFLEET_E2B_USER        whose rights blocks have (blocks)
+BF_E2B_APT                 from Debian, separated by spaces
+BF_E2B_CPU                 vCPU, 1 or even (2)
+BF_E2B_MEMORY              MiB, even (1024)
+BF_E2B_SLOTS               runs of a sandbox at once (1)
+BF_E2B_PORT                where the server listens (8000)
+BF_E2B_USER                whose rights blocks have (blocks)
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ sys.path.insert(0, str(HERE))
 
 from bfrunner import __version__, keys  # noqa: E402
 
-PREFIX = "BLOCKFLEET_E2B_"
+PREFIX = "BF_E2B_"
 DEFAULTS = {
     "NAME": "blockfleet-runner",
     "IMAGE": "python:3.12-slim",

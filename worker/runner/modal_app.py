@@ -7,24 +7,24 @@ who has the account's API token.  Each workspace has containers of its own.
 It is told what to be by the environment of whoever deploys it:
 
 BLOCKFLEET_RUN_KEYS        what `blockfleet keys public` prints; required
-BLOCKFLEET_MODAL_APP       name of the app (blockfleet)
-BLOCKFLEET_MODAL_PROFILE   pooled: containers live on between runs; strict: a
+BF_MODAL_APP               name of the app (blockfleet)
+BF_MODAL_PROFILE           pooled: containers live on between runs; strict: a
                            fresh one for each run, each a cold start (pooled)
-BLOCKFLEET_MODAL_NETWORK   1: blocks may reach the internet (0)
-BLOCKFLEET_MODAL_CPU       cores, or REQUEST,LIMIT (1,1)
-BLOCKFLEET_MODAL_MEMORY    MiB, or REQUEST,LIMIT (1024,1024)
-BLOCKFLEET_MODAL_SLOTS     runs of a container at once; strict: 1 (4)
-BLOCKFLEET_MODAL_TIMEOUT   seconds that a run may take, at most (900)
-BLOCKFLEET_MODAL_IMAGE     of a registry, with Python; Debian slim without
-BLOCKFLEET_MODAL_PACKAGES  from PyPI, separated by spaces (numpy opencv-python-
+BF_MODAL_NETWORK           1: blocks may reach the internet (0)
+BF_MODAL_CPU               cores, or REQUEST,LIMIT (1,1)
+BF_MODAL_MEMORY            MiB, or REQUEST,LIMIT (1024,1024)
+BF_MODAL_SLOTS             runs of a container at once; strict: 1 (4)
+BF_MODAL_TIMEOUT           seconds that a run may take, at most (900)
+BF_MODAL_IMAGE             of a registry, with Python; Debian slim without
+BF_MODAL_PACKAGES          from PyPI, separated by spaces (numpy opencv-python-
                            headless supervision shapely requests)
-BLOCKFLEET_MODAL_APT       from Debian, separated by spaces
-BLOCKFLEET_MODAL_GPU       such as T4, or H100:2
-BLOCKFLEET_MODAL_REGION, _CLOUD, _ROUTING_REGION        where (anywhere)
-BLOCKFLEET_MODAL_SCALEDOWN seconds that an idle container is kept (60)
-BLOCKFLEET_MODAL_MIN, _MAX, _BUFFER                     containers a workspace
-BLOCKFLEET_MODAL_SNAPSHOT  0: no memory snapshots (1)
-BLOCKFLEET_MODAL_ORIGIN    what workers call the endpoint, when it is not what
+BF_MODAL_APT               from Debian, separated by spaces
+BF_MODAL_GPU               such as T4, or H100:2
+BF_MODAL_REGION, _CLOUD, _ROUTING_REGION                where (anywhere)
+BF_MODAL_SCALEDOWN         seconds that an idle container is kept (60)
+BF_MODAL_MIN, _MAX, _BUFFER                             containers a workspace
+BF_MODAL_SNAPSHOT          0: no memory snapshots (1)
+BF_MODAL_ORIGIN            what workers call the endpoint, when it is not what
                            its Host header says: https://host
 """
 
@@ -50,7 +50,7 @@ from bfrunner.door import Door, Limits  # noqa: E402
 from bfrunner.engine import Engine  # noqa: E402
 from bfrunner.options import FRAME_HEAD_BYTES  # noqa: E402
 
-PREFIX = "BLOCKFLEET_MODAL_"
+PREFIX = "BF_MODAL_"
 PACKAGES = "numpy opencv-python-headless supervision shapely requests"
 SIGNATURES = "cryptography==45.0.7"
 PYTHON = "3.12"

@@ -23,7 +23,8 @@ class Pace:
     """How long a client may take, in seconds, and how many there may be."""
 
     connections: int = 512
-    idle: float = 120.0  # between requests
+    # Longer than the proxies of clouds keep theirs, or they meet closed ones.
+    idle: float = 650.0  # between requests
     head: float = 10.0
     body: float = 15.0  # and as long as _SLOWEST takes
     drain: float = 10.0  # of runs under way, when we are to end
