@@ -14,9 +14,18 @@ sys.path.insert(0, str(ROOT / "tests" / "providers"))
 
 from e2b_server import KEY, E2BServer  # noqa: E402
 from e2bd import box, files  # noqa: E402
-from e2bd.world import Limits  # noqa: E402
+from e2bd.world import Limits, Template  # noqa: E402
 
-__all__ = ["ENVD", "INTERPRETER", "E2BCase", "Limits", "box", "files", "texts"]
+__all__ = [
+    "ENVD",
+    "INTERPRETER",
+    "E2BCase",
+    "Limits",
+    "Template",
+    "box",
+    "files",
+    "texts",
+]
 
 ENVD, INTERPRETER = 49983, 49999
 

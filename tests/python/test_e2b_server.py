@@ -5,12 +5,24 @@ import gzip
 import http.client
 import json
 import os
+import shlex
 import threading
 import time
+import unittest
 import urllib.parse
 from pathlib import Path
 
-from e2b_case import ENVD, INTERPRETER, E2BCase, Limits, box, files, texts
+from e2b_case import (
+    ENVD,
+    INTERPRETER,
+    Answer,
+    E2BCase,
+    Limits,
+    Template,
+    box,
+    files,
+    texts,
+)
 
 
 def wait_for(condition, seconds=20.0):
@@ -487,6 +499,60 @@ class DataPlane(E2BCase):
         for thread in threads:
             thread.join()
         self.assertEqual(sorted(answers), [200] + [409] * 7)
+
+
+SLOW = """
+import http.server, time
+class Slow(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        time.sleep(float(self.path[1:]))
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.headers["host"].encode())
+http.server.ThreadingHTTPServer(("127.0.0.1", 8000), Slow).serve_forever()
+"""
+
+
+@unittest.skipUnless(box.namespaces() == "net", "needs network namespaces (root)")
+class Ports(E2BCase):
+    """A server that a template starts, in each sandbox on the same port."""
+
+    def setUp(self) -> None:
+        self.serve()
+        command = f"exec python3 -c {shlex.quote(SLOW)}"
+        template = Template("t" * 20, "slow", start_cmd=command)
+        self.server.world.add(template)
+
+    def post(self, made: dict, path: str, port: int = 8000, **headers: str) -> Answer:
+        return self.data(made, port, "POST", path, b"", **headers)
+
+    def test_each_has_its_own(self) -> None:
+        made = [self.create("slow") for _ in range(2)]
+        for one in made:
+            host = f"8000-{one['sandboxID']}.e2b.app"
+            answer = self.post(one, "/0", host=host)
+            self.assertEqual((answer.status, answer.body), (200, host.encode()))
+        shut = self.post(made[0], "/0", 8001)
+        self.assertEqual((shut.status, shut.json()["port"]), (502, 8001))
+        self.assertEqual(len(self.server.runs), 2)
+
+    def test_for_who_has_the_token(self) -> None:
+        made = self.create("slow", network={"allowPublicTraffic": False})
+        for token, status in (("", 403), ("x", 403), (made["trafficAccessToken"], 200)):
+            answer = self.post(made, "/0", e2b_traffic_access_token=token)
+            self.assertEqual(answer.status, status)
+
+    def test_a_run_that_is_lost_with_its_sandbox(self) -> None:
+        """Before an answer has begun nothing tells it from a closed port."""
+        made = self.create("slow")
+        self.post(made, "/0")
+        self.server.rules.add("port", "vanish_during", seconds=0.3)
+        lost = self.post(made, "/60")
+        self.assertEqual(lost.status, 502)
+        self.assertIn("port is not open", lost.json()["message"])
+        self.assertEqual(len(self.server.runs), 2)
+        gone = self.post(made, "/0")
+        self.assertEqual(gone.json()["message"], "The sandbox was not found")
 
 
 class Faults(E2BCase):
