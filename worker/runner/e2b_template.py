@@ -67,7 +67,7 @@ DEFAULTS = {
 SIGNATURES = "cryptography==45.0.7"
 FOLDER = "/opt/blockfleet"
 TRIES = 4
-POLL_SECONDS = 1.0
+POLL_SECONDS = 0.5
 BUILD_SECONDS = 1800.0
 MAX_ANSWER = 16 << 20
 
