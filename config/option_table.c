@@ -125,10 +125,20 @@ static const char *const format_words[] = {
     [BF_LOG_JSON + 1] = NULL,
 };
 static const char *const backend_words[] = {
-    [BF_BACKEND_NOOP] = "noop",
-    [BF_BACKEND_HTTP] = "http",
-    [BF_BACKEND_LOCAL] = "local",
-    [BF_BACKEND_LOCAL + 1] = NULL,
+    [BF_BACKEND_NOOP] = "noop",    [BF_BACKEND_HTTP] = "http",
+    [BF_BACKEND_LOCAL] = "local",  [BF_BACKEND_MODAL] = "modal",
+    [BF_BACKEND_MODAL + 1] = NULL,
+};
+static const char *const dialect_words[] = {
+    [BF_MODAL_BLOCKFLEET] = "blockfleet",
+    [BF_MODAL_WEBEXEC] = "webexec",
+    [BF_MODAL_WEBEXEC + 1] = NULL,
+};
+static const char *const gzip_words[] = {
+    [BF_MODAL_GZIP_OFF] = "off",
+    [BF_MODAL_GZIP_AUTO] = "auto",
+    [BF_MODAL_GZIP_ON] = "on",
+    [BF_MODAL_GZIP_ON + 1] = NULL,
 };
 
 /* ---- the table ----------------------------------------------------------- */
@@ -167,7 +177,9 @@ static const char *const backend_words[] = {
 
 _Static_assert(sizeof(enum bf_log_level) == sizeof(int) &&
                    sizeof(enum bf_log_format) == sizeof(int) &&
-                   sizeof(enum bf_backend_kind) == sizeof(int),
+                   sizeof(enum bf_backend_kind) == sizeof(int) &&
+                   sizeof(enum bf_modal_dialect) == sizeof(int) &&
+                   sizeof(enum bf_modal_gzip) == sizeof(int),
                "enums are stored as int");
 
 const struct bf_option bf_options[] = {
@@ -230,7 +242,8 @@ const struct bf_option bf_options[] = {
     {ENUM(worker.backend, enum bf_backend_kind, backend_words),
      .name = "worker.backend", .programs = W, .value = "noop",
      .help = "Where blocks run: noop answers at once (tests), http is one "
-             "plain endpoint, local is this machine."},
+             "plain endpoint, local is this machine, modal is an app on "
+             "Modal."},
     {INT(worker.processes, 1, 256), .name = "worker.processes", .programs = W,
      .value = "1",
      .help = "Processes of one worker, for more cores; each is a member of the "
@@ -298,6 +311,46 @@ const struct bf_option bf_options[] = {
     {INT(http.max_connections, 1, 65536), .name = "http.max_connections",
      .programs = W, .value = "256",
      .help = "Connections that the http backend keeps open at once."},
+
+    {STRING(modal.url), .name = "modal.url", .programs = W, .value = "",
+     .form = &no_url_form,
+     .help = "Web endpoint of the app on Modal, as `modal deploy` prints it, "
+             "without workspace_id; required by the modal backend. Also "
+             "MODAL_WEB_ENDPOINT_URL in the environment."},
+    {ENUM(modal.dialect, enum bf_modal_dialect, dialect_words),
+     .name = "modal.dialect", .programs = W, .value = "blockfleet",
+     .help = "What the app speaks: blockfleet is ours (signed, init code, "
+             "timeouts), webexec is Roboflow's."},
+    {ENUM(modal.gzip, enum bf_modal_gzip, gzip_words), .name = "modal.gzip",
+     .programs = W, .value = "auto",
+     .help = "Compression of requests; auto is where a sample says that it "
+             "pays, which images do not."},
+    {STRING(modal.token_id_file), .name = "modal.token_id_file", .programs = W,
+     .value = "",
+     .help = "File with the proxy token's id (wk-...), readable by its owner "
+             "alone; empty is MODAL_TOKEN_ID in the environment."},
+    {STRING(modal.token_secret_file), .name = "modal.token_secret_file",
+     .programs = W, .value = "",
+     .help = "File with the proxy token's secret (ws-...), readable by its "
+             "owner alone; empty is MODAL_TOKEN_SECRET in the environment."},
+    {DURATION(modal.startup_ms, 0, 1 * HOURS), .name = "modal.startup",
+     .programs = W, .value = "60s",
+     .help = "How long a container may take to start, on top of the job's "
+             "timeout, before a run counts as timed out."},
+    {INT(modal.rate, 0, 100000), .name = "modal.rate", .programs = W,
+     .value = "180",
+     .help = "Calls a second of one process; 0 is no limit. Modal allows a new "
+             "account 200, of all that use it."},
+    {INT(modal.burst, 1, 1000000), .name = "modal.burst", .programs = W,
+     .value = "900", .help = "Calls beyond modal.rate that may go at once."},
+    {INT(modal.new_workspaces, 0, 100000), .name = "modal.new_workspaces",
+     .programs = W, .value = "1",
+     .help = "Workspaces a second that were not called lately, of one process; "
+             "0 is no limit. Modal sets up one a second."},
+    {INT(modal.new_workspaces_burst, 1, 1000000),
+     .name = "modal.new_workspaces_burst", .programs = W, .value = "900",
+     .help = "Such workspaces beyond modal.new_workspaces that may go at "
+             "once."},
 
     {STRING(local.python), .name = "local.python", .programs = W,
      .value = "python3", .form = &text_form,

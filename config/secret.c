@@ -139,6 +139,41 @@ struct bf_secret *bf_secret_from_file(const char *path, const char *origin,
     return secret;
 }
 
+/* Some tools write them into files of variables. */
+static struct bf_slice unquoted(struct bf_slice text)
+{
+    char quote = '\0';
+
+    if (text.len > 2)
+        quote = text.ptr[0];
+    if ((quote != '"' && quote != '\'') || text.ptr[text.len - 1] != quote)
+        return text;
+    return (struct bf_slice){text.ptr + 1, text.len - 2};
+}
+
+int bf_secret_find(const char *path, const char *variable, const char *origin,
+                   struct bf_secret **ret, struct bf_err *err)
+{
+    const char *value = getenv(variable); /* NOLINT(concurrency-mt-unsafe) */
+    bf_autosecret struct bf_secret *raw = NULL;
+    struct bf_secret *secret;
+
+    if (!path[0] && (!value || !value[0])) {
+        *ret = NULL;
+        return 0;
+    }
+    raw = path[0] ? bf_secret_from_file(path, origin, err)
+                  : bf_secret_from_env(variable, origin, err);
+    if (!raw)
+        return -1;
+    secret =
+        bf_secret_new(unquoted(bf_secret_reveal(raw, origin)), origin, err);
+    if (!secret)
+        return -1;
+    *ret = secret;
+    return 0;
+}
+
 void bf_secret_free(struct bf_secret *secret)
 {
     if (!secret)

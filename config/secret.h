@@ -41,6 +41,13 @@ struct bf_secret *bf_secret_from_env(const char *variable, const char *origin,
 struct bf_secret *bf_secret_from_file(const char *path, const char *origin,
                                       struct bf_err *err);
 
+/*
+ * Where users keep such things: in the file if path is not "", else in the
+ * variable, without quotes around it. *ret is NULL when there is neither.
+ */
+int bf_secret_find(const char *path, const char *variable, const char *origin,
+                   struct bf_secret **ret, struct bf_err *err);
+
 /* NULL is a no-op. */
 void bf_secret_free(struct bf_secret *secret);
 BF_DEFINE_CLEANUP(bf_secret_freep, struct bf_secret *, bf_secret_free)

@@ -27,6 +27,13 @@ static const char *const env_reserved[] = {
     "BLOCKFLEET_CRASH*", "BLOCKFLEET_TEST_*",  "BLOCKFLEET_SECRET_*",
 };
 
+/* Names that users of a provider have in their environment already. */
+static const struct {
+    const char *variable, *option;
+} env_aliases[] = {
+    {"MODAL_WEB_ENDPOINT_URL", "modal.url"},
+};
+
 /* Where a value comes from, and what must be known while it is applied. */
 enum source { FROM_DEFAULT, FROM_FILE, FROM_ENV, FROM_FLAG };
 
@@ -558,8 +565,27 @@ static bool take_secret(const char *variable, char *value)
     return true;
 }
 
+/* Before our own names, which win. */
+static int read_aliases(struct bf_settings *settings, struct bf_err *err)
+{
+    const struct origin origin = {.source = FROM_ENV};
+
+    for (size_t i = 0; i < bf_countof(env_aliases); i++) {
+        const char *variable = env_aliases[i].variable;
+        const char *value =
+            getenv(variable); /* NOLINT(concurrency-mt-unsafe) */
+
+        if (value && value[0] &&
+            set_option(settings, env_aliases[i].option, value, &origin, err))
+            return bf_err_prefix(err, "environment %s", variable);
+    }
+    return 0;
+}
+
 static int read_env(struct bf_settings *settings, struct bf_err *err)
 {
+    if (read_aliases(settings, err))
+        return -1;
     for (size_t i = 0; environ && environ[i];) {
         char variable[NAME_MAX_BYTES] = "";
         char *equals = strchr(environ[i], '=');

@@ -38,6 +38,18 @@ enum bf_backend_kind {
     BF_BACKEND_NOOP,
     BF_BACKEND_HTTP,
     BF_BACKEND_LOCAL,
+    BF_BACKEND_MODAL,
+};
+
+enum bf_modal_dialect {
+    BF_MODAL_BLOCKFLEET,
+    BF_MODAL_WEBEXEC,
+};
+
+enum bf_modal_gzip {
+    BF_MODAL_GZIP_OFF,
+    BF_MODAL_GZIP_AUTO,
+    BF_MODAL_GZIP_ON,
 };
 
 /* NULL-terminated. */
@@ -116,6 +128,17 @@ struct bf_settings {
         char *url; /* or "" */
         int64_t max_connections;
     } http;
+
+    struct {
+        char *url; /* or "" */
+        enum bf_modal_dialect dialect;
+        enum bf_modal_gzip gzip;
+        char *token_id_file;     /* path, or "" */
+        char *token_secret_file; /* path, or "" */
+        int64_t startup_ms;
+        int64_t rate, burst; /* of calls; rate 0: no limit */
+        int64_t new_workspaces, new_workspaces_burst; /* the same */
+    } modal;
 
     struct {
         char *python;

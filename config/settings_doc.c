@@ -18,6 +18,7 @@ static const struct {
     {"worker", "Worker"},
     {"noop", "The noop backend"},
     {"http", "The http backend"},
+    {"modal", "The modal backend"},
     {"local", "The local backend"},
     {"dispatcher", "Dispatcher"},
 };

@@ -329,13 +329,19 @@ void bf_block_init_hash(const struct bf_block *block,
     sodium_bin2hex(out, BF_INIT_HASH_SIZE, digest, sizeof(digest));
 }
 
-void bf_block_put_code(const struct bf_block *block, struct bf_json_out *out)
+void bf_block_put_run_code(const struct bf_block *block,
+                           struct bf_json_out *out)
 {
     bf_json_str(out, "code_str", bf_block_run_code(block));
     bf_json_open(out, "imports", '[');
     for (size_t i = 0; i < bf_block_imports(block); i++)
         bf_json_str(out, NULL, bf_block_import(block, i));
     bf_json_close(out, ']');
+}
+
+void bf_block_put_code(const struct bf_block *block, struct bf_json_out *out)
+{
+    bf_block_put_run_code(block, out);
     bf_json_text(out, "init_function_code", block->init_code);
     bf_json_str(out, "init_function_name", bf_block_init_function(block));
 }

@@ -48,6 +48,10 @@ const char *bf_block_import(const struct bf_block *block, size_t i);
 void bf_block_init_hash(const struct bf_block *block,
                         char out[BF_INIT_HASH_SIZE]);
 
+/* Those of them that are not about init code. */
+void bf_block_put_run_code(const struct bf_block *block,
+                           struct bf_json_out *out);
+
 /* The code's members of a request to run it, PROTOCOL.md §9. */
 void bf_block_put_code(const struct bf_block *block, struct bf_json_out *out);
 

@@ -121,6 +121,7 @@ struct bf_run_end {
     json_t *provider;      /* object of strings, or NULL */
     const char *cause;     /* what it was decided by, a literal; or NULL */
     const char *alarm;     /* an operator has to know: one sentence; or NULL */
+    bool relief;           /* alarm says that it is over */
     const struct bf_idle_end *idle; /* to be committed, or NULL */
 };
 
@@ -202,5 +203,6 @@ const struct bf_backend *bf_backend_find(struct bf_slice name);
 extern const struct bf_backend bf_backend_noop;
 extern const struct bf_backend bf_backend_http;
 extern const struct bf_backend bf_backend_local;
+extern const struct bf_backend bf_backend_modal;
 
 #endif

@@ -172,7 +172,10 @@ static void done(struct bf_chores *chores, struct chore *chore,
 {
     const char *backend = chores->config.backend->name;
 
-    if (run_end->alarm)
+    if (run_end->alarm && run_end->relief)
+        bf_log_info("provider_well", bf_kv_str("backend", backend),
+                    bf_kv_str("message", run_end->alarm));
+    else if (run_end->alarm)
         bf_log_error("provider", bf_kv_str("backend", backend),
                      bf_kv_str("cause", run_end->cause),
                      bf_kv_str("error", run_end->alarm));

@@ -67,7 +67,10 @@ static void tell(const struct bf_task *task, const struct bf_run_end *run_end)
 {
     const char *backend = task->run->backend->name;
 
-    if (run_end->alarm)
+    if (run_end->alarm && run_end->relief)
+        bf_log_info("provider_well", bf_kv_str("backend", backend),
+                    bf_kv_str("message", run_end->alarm));
+    else if (run_end->alarm)
         bf_log_error("provider", bf_kv_str("backend", backend),
                      bf_kv_str("cause", run_end->cause),
                      bf_kv_str("error", run_end->alarm));

@@ -12,6 +12,8 @@ static const struct verdict_row {
                           false},
     [BF_TRY_FAILED] = {BF_OUTCOME_FAILED, BF_REASON_USER_ERROR, BF_DELIVERY_RAN,
                        false},
+    [BF_TRY_CRASHED] = {BF_OUTCOME_FAILED, BF_REASON_CRASHED, BF_DELIVERY_RAN,
+                        false},
     [BF_TRY_TOO_LARGE] = {BF_OUTCOME_FAILED, BF_REASON_OUTPUT_TOO_LARGE,
                           BF_DELIVERY_RAN, false},
     [BF_TRY_TIMED_OUT] = {BF_OUTCOME_TIMED_OUT, BF_REASON_DEADLINE,
@@ -22,6 +24,8 @@ static const struct verdict_row {
      * earlier attempt may have run: ending.c. */
     [BF_TRY_NOT_STARTED] = {BF_OUTCOME_EXPIRED, BF_REASON_NONE,
                             BF_DELIVERY_DID_NOT_RUN, true},
+    [BF_TRY_CREDENTIAL] = {BF_OUTCOME_EXPIRED, BF_REASON_NONE,
+                           BF_DELIVERY_DID_NOT_RUN, true},
     [BF_TRY_REFUSED] = {BF_OUTCOME_DEAD, BF_REASON_BACKEND_REFUSED,
                         BF_DELIVERY_DID_NOT_RUN, false},
     [BF_TRY_NOBODY_KNOWS] = {BF_OUTCOME_DEAD, BF_REASON_ATTEMPTS,
@@ -55,4 +59,32 @@ struct bf_verdict_case bf_verdict_of(const struct bf_run_input *input,
         .attempt = input->attempt,
         .max_attempts = input->job->max_attempts,
     };
+}
+
+static const struct verdict_word {
+    const char *word;
+    enum bf_try what;
+    enum bf_reason reason;
+} words[] = {
+    {"user_error", BF_TRY_FAILED, BF_REASON_USER_ERROR},
+    {"init_error", BF_TRY_FAILED, BF_REASON_INIT_ERROR},
+    {"oom", BF_TRY_FAILED, BF_REASON_OOM},
+    {"cpu_limit", BF_TRY_FAILED, BF_REASON_CPU_LIMIT},
+    {"crashed", BF_TRY_FAILED, BF_REASON_CRASHED},
+    {"bad_output", BF_TRY_FAILED, BF_REASON_BAD_OUTPUT},
+    {"output_too_large", BF_TRY_TOO_LARGE, BF_REASON_NONE},
+    {"deadline", BF_TRY_TIMED_OUT, BF_REASON_NONE},
+};
+
+int bf_verdict_word(struct bf_slice word, enum bf_try *ret_what,
+                    enum bf_reason *ret_reason)
+{
+    for (size_t i = 0; i < bf_countof(words); i++) {
+        if (word.ptr && bf_slice_is(word, words[i].word)) {
+            *ret_what = words[i].what;
+            *ret_reason = words[i].reason;
+            return 0;
+        }
+    }
+    return -1;
 }

@@ -11,11 +11,13 @@
 #include "config/kafka_conf.h"
 #include "config/keys.h"
 #include "config/log.h"
+#include "config/secret.h"
 #include "config/trust.h"
 #include "schemas/check.h"
 #include "schemas/err.h"
 #include "schemas/sign.h"
 #include "worker/answer.h"
+#include "worker/backend/modal.h"
 #include "worker/chores.h"
 #include "worker/committer.h"
 #include "worker/consumer.h"
@@ -26,6 +28,7 @@
 #include "worker/sign_request.h"
 #include "worker/slot.h"
 #include "worker/supervise.h"
+#include "worker/url.h"
 
 #define REPORT_EVERY_MS BF_SHIFT_MS /* one line that says how it goes */
 #define LEAVE_MS 5000               /* for the group to let us go */
@@ -53,6 +56,7 @@ struct bf_worker {
     struct bf_runner_pool *runners; /* NULL: no local backend */
     struct bf_http_pool *http;      /* NULL: no backend beyond this machine */
     struct bf_chores *chores;       /* NULL: the backend has none */
+    struct bf_modal *modal;         /* NULL: another backend */
     int epoll_fd;
     int signal_fd;
     int log_fd;
@@ -256,7 +260,9 @@ static int start_runners(struct bf_worker *w, struct bf_err *err)
 static struct bf_http_config http_config(const struct bf_settings *s)
 {
     return (struct bf_http_config){
-        .max_connections = (size_t)s->http.max_connections,
+        .max_connections = (size_t)(s->worker.backend == BF_BACKEND_HTTP
+                                        ? s->http.max_connections
+                                        : s->worker.concurrency),
         .max_reply_bytes = BF_MAX_ANSWER,
         .connect_timeout_ms = CONNECT_MS,
         .ca_file = s->worker.ca_file[0] ? s->worker.ca_file : NULL,
@@ -269,16 +275,100 @@ static int open_http(struct bf_worker *w, struct bf_err *err)
     const struct bf_signer *signer = bf_keyring_signer(w->keys, BF_PURPOSE_RUN);
     struct bf_http_config config = http_config(s);
 
-    if (s->worker.backend != BF_BACKEND_HTTP)
+    if (s->worker.backend == BF_BACKEND_NOOP ||
+        s->worker.backend == BF_BACKEND_LOCAL)
         return 0;
-    if (bf_sign_request_check(s->http.url, signer, err))
+    if (s->worker.backend == BF_BACKEND_HTTP &&
+        bf_sign_request_check(s->http.url, signer, err))
         return -1;
     w->http = bf_http_pool_new(&config, err);
     if (!w->http)
         return -1;
-    bf_log_info("http_up", bf_kv_int("connections", s->http.max_connections),
+    bf_log_info("http_up",
+                bf_kv_int("connections", (int64_t)config.max_connections),
                 bf_kv_bool("signed", signer));
     return watch(w, bf_http_pool_fd(w->http), err);
+}
+
+static struct bf_modal_config modal_config(const struct bf_settings *s)
+{
+    static const enum bf_block_wire wires[] = {
+        [BF_MODAL_BLOCKFLEET] = BF_WIRE_BLOCKFLEET,
+        [BF_MODAL_WEBEXEC] = BF_WIRE_WEBEXEC,
+    };
+    static const enum bf_gzip_policy policies[] = {
+        [BF_MODAL_GZIP_OFF] = BF_GZIP_OFF,
+        [BF_MODAL_GZIP_AUTO] = BF_GZIP_AUTO,
+        [BF_MODAL_GZIP_ON] = BF_GZIP_ON,
+    };
+
+    return (struct bf_modal_config){
+        .url = s->modal.url,
+        .wire = wires[s->modal.dialect],
+        .gzip = policies[s->modal.gzip],
+        .startup_ms = s->modal.startup_ms,
+        .calls_per_s = s->modal.rate,
+        .calls_burst = s->modal.burst,
+        .workspaces_per_s = s->modal.new_workspaces,
+        .workspaces_burst = s->modal.new_workspaces_burst,
+    };
+}
+
+/* Nothing that a stranger on the way could read, or write, goes out. */
+static int check_modal(const struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+
+    if (!s->modal.url[0])
+        return bf_err_set(err, BF_ERR_REJECT, "no_url",
+                          "worker.backend modal needs modal.url");
+    if (strncasecmp(s->modal.url, "https:", 6) != 0 &&
+        !bf_url_is_loopback(s->modal.url))
+        return bf_err_set(err, BF_ERR_REJECT, "cleartext",
+                          "modal.url must be https:// beyond this machine");
+    return s->modal.dialect == BF_MODAL_WEBEXEC
+               ? 0
+               : bf_sign_request_check(
+                     s->modal.url, bf_keyring_signer(w->keys, BF_PURPOSE_RUN),
+                     err);
+}
+
+static int find_modal_secrets(const struct bf_settings *s,
+                              struct bf_secret **ret_id,
+                              struct bf_secret **ret_secret, struct bf_err *err)
+{
+    bf_autobuf struct bf_buf origin = BF_BUF_INIT(BF_MAX_URL + 16);
+
+    if (bf_url_origin(s->modal.url, &origin, err) ||
+        bf_secret_find(s->modal.token_id_file, "MODAL_TOKEN_ID", origin.data,
+                       ret_id, err) ||
+        bf_secret_find(s->modal.token_secret_file, "MODAL_TOKEN_SECRET",
+                       origin.data, ret_secret, err))
+        return -1;
+    if (!*ret_id != !*ret_secret)
+        return bf_err_set(err, BF_ERR_REJECT, "half_a_token",
+                          "of MODAL_TOKEN_ID and MODAL_TOKEN_SECRET one is "
+                          "missing");
+    return 0;
+}
+
+static int create_modal(struct bf_worker *w, struct bf_err *err)
+{
+    const struct bf_settings *s = w->settings;
+    struct bf_modal_config config = modal_config(s);
+    struct bf_secret *id = NULL, *secret = NULL;
+
+    if (s->worker.backend != BF_BACKEND_MODAL)
+        return 0;
+    if (check_modal(w, err) || find_modal_secrets(s, &id, &secret, err)) {
+        bf_secret_free(id);
+        bf_secret_free(secret);
+        return -1;
+    }
+    if (!id)
+        bf_log_warn("modal_without_token", bf_kv_str("url", s->modal.url));
+    w->modal = bf_modal_new(&config, id, secret, err);
+    return w->modal ? 0 : -1;
 }
 
 /* As many as the backend has use for: the rest is better left in Kafka. */
@@ -299,7 +389,8 @@ static const char *backend_name(const struct bf_settings *s)
 {
     static const char *const names[] = {[BF_BACKEND_NOOP] = "noop",
                                         [BF_BACKEND_HTTP] = "http",
-                                        [BF_BACKEND_LOCAL] = "local"};
+                                        [BF_BACKEND_LOCAL] = "local",
+                                        [BF_BACKEND_MODAL] = "modal"};
 
     return names[s->worker.backend];
 }
@@ -313,6 +404,7 @@ static struct bf_backend_config backend_config(const struct bf_worker *w)
         .noop_delay_ms = s->noop.delay_ms,
         .workspaces = s->local.trusted_workspaces.items,
         .stdout_bytes = s->local.stdout_bytes,
+        .modal = w->modal,
     };
 }
 
@@ -392,6 +484,7 @@ static int build(struct bf_worker *w, struct bf_err *err)
     return open_loop(w, err) ||
                    bf_topics_init(&w->topics, s->topics.prefix, err) ||
                    load_keys(w, err) || open_http(w, err) ||
+                   create_modal(w, err) ||
                    bf_slot_take(s->run_dir, s->kafka.group, s->instance,
                                 (unsigned int)s->worker.slots, &w->slot, err) ||
                    open_reader(w, err) || read_limits(w, err) ||
@@ -520,6 +613,7 @@ void bf_worker_free(struct bf_worker *worker)
         stop_committer(worker);
     bf_chores_free(worker->chores);
     bf_runs_free(worker->runs);
+    bf_modal_free(worker->modal);
     bf_runner_pool_free(worker->runners);
     bf_http_pool_free(worker->http);
     bf_shards_free(worker->shards);

@@ -189,6 +189,35 @@ static void test_large_file(void **state)
     assert_string_equal(err.code, "secret_size");
 }
 
+/* The file wins; quotes are a shell's. */
+static void test_find(void **state)
+{
+    struct bf_secret *secret = (struct bf_secret *)state;
+    struct bf_err err = {0};
+
+    assert_int_equal(bf_secret_find("", "BF_NO_SUCH", "o", &secret, &err), 0);
+    assert_null(secret);
+    setenv("BF_SECRET_TEST", "\"" WORD "\"", 1);
+    assert_int_equal(bf_secret_find("", "BF_SECRET_TEST", "o", &secret, &err),
+                     0);
+    assert_true(bf_slice_is(bf_secret_reveal(secret, "o"), WORD));
+    assert_null(getenv("BF_SECRET_TEST"));
+    bf_secret_free(secret);
+    setenv("BF_SECRET_TEST", "other", 1);
+    write_file("'" WORD "\n", 0600); /* half a pair is a part of it */
+    assert_int_equal(bf_secret_find(path, "BF_SECRET_TEST", "o", &secret, &err),
+                     0);
+    assert_true(bf_slice_is(bf_secret_reveal(secret, "o"), "'" WORD));
+    assert_true(bf_secret_is_for(secret, "o"));
+    assert_false(bf_secret_is_for(secret, "p"));
+    bf_secret_free(secret);
+    write_file(WORD, 0644);
+    assert_int_equal(bf_secret_find(path, "BF_SECRET_TEST", "o", &secret, &err),
+                     -1);
+    assert_string_equal(err.code, "secret_mode");
+    unsetenv("BF_SECRET_TEST");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -198,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_env_is_taken),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_not_a_file),
+        cmocka_unit_test(test_find),
         cmocka_unit_test(test_large_file),
     };
     int fd = mkstemp(path), failed;

@@ -102,6 +102,9 @@ static void test_later_sources_win(void **state)
               0644);
     setenv("BLOCKFLEET_WORKER_WINDOW", "200", 1);
     setenv("BLOCKFLEET_WORKER_DRAIN", "2m", 1);
+    /* A provider's name for it is one of ours, which wins. */
+    setenv("MODAL_WEB_ENDPOINT_URL", "https://theirs", 1);
+    setenv("BLOCKFLEET_MODAL_URL", "https://ours", 1);
     snprintf(text, sizeof(text), "--config=%s", ini_path);
     if (LOAD(BF_PROGRAM_WORKER, &s, &err, text, "--worker.drain", "3m", "left",
              "over"))
@@ -110,6 +113,7 @@ static void test_later_sources_win(void **state)
     assert_true(s->worker.concurrency == 1);
     assert_true(s->worker.window == 200);
     assert_true(s->worker.drain_ms == 180000);
+    assert_string_equal(s->modal.url, "https://ours");
     assert_string_equal(bf_settings_where(s, "worker.window"), "environment");
     assert_string_equal(bf_settings_where(s, "worker.drain"), "flag");
     snprintf(text, sizeof(text), "%s:4", ini_path);
@@ -120,6 +124,8 @@ static void test_later_sources_win(void **state)
     assert_null(s->args[2]);
     unsetenv("BLOCKFLEET_WORKER_WINDOW");
     unsetenv("BLOCKFLEET_WORKER_DRAIN");
+    unsetenv("MODAL_WEB_ENDPOINT_URL");
+    unsetenv("BLOCKFLEET_MODAL_URL");
 }
 
 static const struct {
@@ -176,7 +182,7 @@ static const struct {
     {"worker.memory", "31M", "bytes (k, M, G) from 32M to 1024G"},
     {"worker.memory", "18446744073709551615G", "from 32M"},
     {"worker.memory", "64MB", "from 32M"},
-    {"worker.backend", "modal", "noop, http or local, not \"modal\""},
+    {"worker.backend", "lambda", "noop, http, local or modal, not \"lambda\""},
     {"log.level", "INFO", "error, warn, info or debug"},
     {"dispatcher.anonymous", "yes", "true or false"},
     {"fleet", "", "1 to 32 of a-z, 0-9 and -"},
@@ -380,6 +386,10 @@ static const struct {
 } variables[] = {
     {"BLOCKFLEET_WORKER_DEFAULT_TIMEOUT", "3s", NULL},
     {"BLOCKFLEET_BROKERS", "x", NULL},
+    {"MODAL_WEB_ENDPOINT_URL", "https://a--b.modal.run", NULL},
+    {"MODAL_WEB_ENDPOINT_URL", "", NULL},
+    {"MODAL_WEB_ENDPOINT_URL", "a b",
+     "environment MODAL_WEB_ENDPOINT_URL: modal.url must be"},
     {"BLOCKFLEET_CRASH_AT", "x", NULL},
     {"BLOCKFLEET_TEST_X", "x", NULL},
     {"BLOCKFLEET_LIBRDKAFKA_CONSUMER_FETCH_WAIT_MAX_MS", "7", NULL},

@@ -6,6 +6,7 @@ static const struct bf_backend *const backends[] = {
     &bf_backend_noop,
     &bf_backend_http,
     &bf_backend_local,
+    &bf_backend_modal,
 };
 
 const struct bf_backend *bf_backend_find(struct bf_slice name)

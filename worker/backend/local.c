@@ -130,22 +130,6 @@ static int ask(struct local_run *run, struct bf_request *ret_request,
 
 /* ---- the answer ---- */
 
-/* What failed, in the runner's words. Those not here are not known to us. */
-static const struct local_reason {
-    const char *word;
-    enum bf_try what;
-    enum bf_reason reason;
-} reasons[] = {
-    {"user_error", BF_TRY_FAILED, BF_REASON_USER_ERROR},
-    {"init_error", BF_TRY_FAILED, BF_REASON_INIT_ERROR},
-    {"oom", BF_TRY_FAILED, BF_REASON_OOM},
-    {"cpu_limit", BF_TRY_FAILED, BF_REASON_CPU_LIMIT},
-    {"crashed", BF_TRY_FAILED, BF_REASON_CRASHED},
-    {"bad_output", BF_TRY_FAILED, BF_REASON_BAD_OUTPUT},
-    {"output_too_large", BF_TRY_TOO_LARGE, BF_REASON_NONE},
-    {"deadline", BF_TRY_TIMED_OUT, BF_REASON_NONE},
-};
-
 /* Of what it did not run, which only the runner itself can say. */
 static const struct local_fault {
     const char *error_type;
@@ -155,15 +139,6 @@ static const struct local_fault {
     {"RunnerBusy", BF_TRY_NOT_STARTED},
     {"InvalidRequest", BF_TRY_REFUSED},
 };
-
-static const struct local_reason *find_reason(struct bf_slice word)
-{
-    for (size_t i = 0; i < bf_countof(reasons); i++) {
-        if (bf_slice_is(word, reasons[i].word))
-            return &reasons[i];
-    }
-    return NULL;
-}
 
 static enum bf_try try_of_fault(struct bf_slice error_type)
 {
@@ -230,19 +205,17 @@ static struct bf_verdict_case failed(struct local_run *run,
 {
     struct bf_slice delivery =
         bf_json_slice(json_object_get(run->doc, "delivery"));
-    const struct local_reason *reason =
-        find_reason(bf_json_slice(json_object_get(run->doc, "reason")));
-    struct bf_verdict_case which;
+    struct bf_slice reason = bf_json_slice(json_object_get(run->doc, "reason"));
+    struct bf_verdict_case which = bf_verdict_of(run->input, BF_TRIES);
 
     if (answer->server_error && bf_slice_is(delivery, "did_not_run")) {
         say(run, end, "the runner did not run the block", "");
         return bf_verdict_of(run->input,
                              try_of_fault(answer->report.error_type));
     }
-    if (answer->server_error || !reason)
+    if (answer->server_error ||
+        bf_verdict_word(reason, &which.what, &which.reason))
         return useless(run, end, "no reason that is known");
-    which = bf_verdict_of(run->input, reason->what);
-    which.reason = reason->reason;
     return which;
 }
 
