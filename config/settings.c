@@ -23,8 +23,9 @@
 
 /* In the environment, but not options: the test tools' and programs' own. */
 static const char *const env_reserved[] = {
-    "BLOCKFLEET_CONFIG", "BLOCKFLEET_BROKERS", "BLOCKFLEET_CACHE",
-    "BLOCKFLEET_CRASH*", "BLOCKFLEET_TEST_*",  "BLOCKFLEET_SECRET_*",
+    "BLOCKFLEET_CONFIG",   "BLOCKFLEET_BROKERS", "BLOCKFLEET_CACHE",
+    "BLOCKFLEET_CRASH*",   "BLOCKFLEET_TEST_*",  "BLOCKFLEET_SECRET_*",
+    "BLOCKFLEET_RUN_KEYS",
 };
 
 /* Names that users of a provider have in their environment already. */

@@ -400,6 +400,7 @@ static const struct {
      "environment BLOCKFLEET_WORKER_WINDOW: worker.window must be"},
     {"BLOCKFLEET_LIBRDKAFKA_NO_SUCH", "63", "no property no.such"},
     {"BLOCKFLEET_", "63", "no option"},
+    {"BLOCKFLEET_RUN_KEYS", "x", NULL},
 };
 
 static void test_environment(void **state)

@@ -109,6 +109,7 @@ class Keys:
         self._looked_ns = time.monotonic_ns()
 
     def __len__(self) -> int:
+        self._look()
         return len(self._keys)
 
     def get(self, key_id: str) -> Key | None:

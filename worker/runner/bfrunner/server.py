@@ -71,7 +71,7 @@ class Server:
             "slots": door.limits.runs,
             "held_bytes": door.held,
             "connections": self.connections,
-            "signed": door.verifier is not None,
+            "keys": None if door.verifier is None else len(door.verifier.keys),
             "python": engine.ready.get("python"),
             "preloaded": engine.ready.get("preloaded"),
             "counts": door.counts,
