@@ -13,6 +13,7 @@ from typing import Any
 
 import dispatching
 from dispatching import Answer, Dispatcher, Keys, Log, bfwire
+from fleet import FULL
 from harness import HANG_S, Cluster, Proc, Procs, wait_until
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -28,6 +29,7 @@ from inference_client import (
 )
 
 SHARDS = 4
+PROVIDERS = Path(__file__).resolve().parents[1] / "providers"
 ECHO = "def run(self, **given):\n    return given\n"
 WAIT = (
     "import os, time\n"
@@ -55,7 +57,7 @@ EXACT = [
 class SeamCase(unittest.TestCase):
     """One broker, two dispatchers and a worker for all; a workspace a test."""
 
-    WORKSPACES = ("seam", "other", "valid", "metered", "late")
+    WORKSPACES = ("seam", "other", "valid", "metered", "late", "acme")
     PYTHON = "/usr/bin/python3"  # of the blocks
 
     @classmethod
@@ -264,6 +266,31 @@ class SeamTest(SeamCase):
         text = '"\\ ' * 1_700_000
         self.assertEqual(self.client().execute(ECHO, {"a": text}), {"a": text})
 
+    def test_what_their_own_client_sent_is_understood(self) -> None:
+        client = self.client("acme", token_id="wk-test", token_secret="ws-test")
+        headers = {name.lower(): value for name, value in client.headers().items()}
+        client.token_id, client.token_secret = self.key["id"], self.key["key"]
+        requests = json.loads((PROVIDERS / "captured" / "webexec.json").read_text())
+        imports: dict[str, Any] = {}  # what a hash stands for
+        failed = []
+        for request in requests:
+            self.assertEqual(request["target"], "/?workspace_id=acme")
+            self.assertEqual(request["headers"], headers)
+            body = request["body"]
+            digest = body["code_hash"]
+            code, names = imports.setdefault(
+                digest, (body.get("code_str"), body.get("imports"))
+            )
+            answer = client.execute_raw(
+                *(code, body["inputs_json"], body["run_function_name"], names),
+                body["workflow_context"],
+            )
+            # We and they: the same members with the same values.
+            self.assertEqual(client.sent[-1], body)
+            if not answer["success"]:
+                failed.append(answer["error_type"])
+        self.assertEqual(failed, ["KeyError", "NameError", "ModuleNotFoundError"])
+
     def test_many_at_once(self) -> None:
         def several(n: int) -> list[Any]:
             client = self.client()
@@ -323,6 +350,11 @@ class SeamTest(SeamCase):
         self.assertEqual(json.loads(rest)["result"], '{"waited": true}')
         # The connection is as good as it was.
         self.assertEqual(client.execute(ECHO, {"n": 1}), {"n": 1})
+
+    @unittest.skipUnless(FULL, "takes longer than their client waits: BF_FULL=1")
+    def test_a_block_of_more_than_their_patience(self) -> None:
+        code = "import time\ndef run(self):\n    time.sleep(33)\n    return {}\n"
+        self.assertEqual(self.client().execute(code, {}), {})
 
     def test_a_block_past_its_time_is_the_users(self) -> None:
         client = self.client(dispatcher=self.hasty)

@@ -75,6 +75,14 @@ class InferenceClient:
             self._connection.close()
         self._connection = None
 
+    def headers(self) -> dict[str, str]:
+        return {
+            "Content-Type": "application/json",
+            "Content-Encoding": "gzip",
+            "Modal-Key": self.token_id,
+            "Modal-Secret": self.token_secret,
+        }
+
     def post(
         self, body: bytes, headers: Mapping[str, str] | None = None
     ) -> http.client.HTTPResponse:
@@ -84,15 +92,11 @@ class InferenceClient:
             self._connection = http.client.HTTPConnection(
                 parts.hostname or "", parts.port, timeout=self.read_timeout_s
             )
-        usual = {
-            "Content-Type": "application/json",
-            "Content-Encoding": "gzip",
-            "Modal-Key": self.token_id,
-            "Modal-Secret": self.token_secret,
-        }
         path = f"{parts.path or '/'}?workspace_id={self.workspace}"
         try:
-            self._connection.request("POST", path, body, {**usual, **(headers or {})})
+            self._connection.request(
+                "POST", path, body, {**self.headers(), **(headers or {})}
+            )
             return self._connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             self.close()

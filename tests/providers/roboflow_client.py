@@ -4,8 +4,9 @@ whatever speaks execute_block at a URL, and prints a line of JSON per operation.
 
     PYTHON roboflow_client.py URL [TOKEN-ID TOKEN-SECRET] | ...
 
-PYTHON has roboflow-workflows (0.2.13 is what the captured requests are of); it
-takes gigabytes, so it is in no venv of ours:
+PYTHON has roboflow-workflows: one of roboflow_venv.py's, which lacks torch and
+the models, or one with all of it, gigabytes, in $BF_ROBOFLOW. (0.2.13 is what
+the captured requests are of.)
 
     python3 -m venv V && V/bin/pip install roboflow-workflows==0.2.13
     cd tests/python
