@@ -203,6 +203,15 @@ def server_error(error_type: str, error: str, **more: Any) -> Reply:
     return reply
 
 
+def bomb(size: int, body: bytes) -> bytes:
+    """So many blanks before the body, packed."""
+    packer = zlib.compressobj(1, wbits=31)
+    packed = bytearray()
+    for _ in range(0, size, 1 << 20):
+        packed += packer.compress(b" " * (1 << 20))
+    return bytes(packed + packer.compress(body) + packer.flush())
+
+
 def gunzip(body: bytes) -> bytes:
     worker = zlib.decompressobj(wbits=31)
     try:
@@ -770,9 +779,8 @@ class ModalEdge:
     async def _answer_oversize(
         self, exchange: Exchange, rule: Rule, reply: Reply
     ) -> None:
-        told = json.loads(reply.body)
-        told["stdout"] = "x" * rule.bytes
-        await self._send(exchange, json_reply(told))
+        told = {**json.loads(reply.body), "stdout": "x" * rule.bytes}
+        await self._send(exchange, await asyncio.to_thread(json_reply, told))
 
     async def _answer_endless(
         self, exchange: Exchange, rule: Rule, reply: Reply
@@ -784,13 +792,9 @@ class ModalEdge:
         await exchange.finish()
 
     async def _answer_bomb(self, exchange: Exchange, rule: Rule, reply: Reply) -> None:
-        packer = zlib.compressobj(9, wbits=31)
-        packed = bytearray()
-        for _ in range(0, rule.bytes, 1 << 20):
-            packed += packer.compress(b" " * (1 << 20))
-        packed += packer.compress(reply.body) + packer.flush()
+        packed = await asyncio.to_thread(bomb, rule.bytes, reply.body)
         headers = {**reply.headers, "content-encoding": "gzip"}
-        await self._send(exchange, Reply(200, headers, bytes(packed)))
+        await self._send(exchange, Reply(200, headers, packed))
 
     async def _answer_garbage(
         self, exchange: Exchange, rule: Rule, reply: Reply

@@ -492,6 +492,7 @@ class WebServer:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # for transports to see that they are closed
 
     def _connected(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
