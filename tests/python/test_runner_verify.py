@@ -184,6 +184,17 @@ class Requests(Base):
         # None of these used the nonce up.
         self.check(list(good.items()))
 
+    def test_no_character_can_be_changed(self) -> None:
+        good = signed()[:5]
+        for i, (name, value) in enumerate(good):
+            for at, old in enumerate(value):
+                for new in {"0", "A", '"', chr(ord(old) ^ 1)} - {old}:
+                    changed = value[:at] + new + value[at + 1 :]
+                    headers = [*good[:i], (name, changed), *good[i + 1 :]]
+                    with self.assertRaises(v.Refused, msg=f"{name}: {changed}"):
+                        self.verifier.head("POST", [TARGET], headers)
+        self.check(good)
+
     def test_missing_and_doubled_headers(self) -> None:
         good = signed()
         for name, value in good[:5]:

@@ -18,9 +18,22 @@ from bfrunner.verify import Full, Given, Refused, Signed, Verifier
 
 _LARGE = 128 << 10  # is read and checked on a thread
 
-# Who may not ask is told 401 or 403; what was right but is not now did not run
-# and may be sent again; a request that came before may have run.
-_STATUS = {"expired": 503, "not_yet": 503, "replayed": 500, "wrong_run": 400}
+# 401, unless it stands here, is what would be wrong with all that this worker
+# sends; 400 and 422 are wrong with one request.  What may be right in a moment
+# did not run and is to be sent again: nothing is lost when a worker has a new
+# key before we know it.  A request that came before may have run.
+_STATUS = {
+    "unknown_key": 503,
+    "expired": 503,
+    "not_yet": 503,
+    "replayed": 500,
+    "wrong_run": 400,
+    "bad_digest": 400,
+    "bad_header": 400,
+    "bad_expiry": 400,
+    "duplicate_header": 400,
+    "wrong_workspace": 422,
+}
 
 
 @dataclass(frozen=True)
@@ -159,9 +172,8 @@ class Door:
 
     def _refuse(self, refused: Refused) -> Answer:
         self.count("refused")
-        fallback = 403 if refused.code == "wrong_workspace" else 401
-        status = _STATUS.get(refused.code, fallback)
-        again = 1 if status == 503 else None
+        status = _STATUS.get(refused.code, 401)
+        again = 2 if status == 503 else None
         return execute.problem(status, str(refused), again, began=status == 500)
 
     def _busy(self, why: str) -> Answer:
