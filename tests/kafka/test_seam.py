@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import dispatching
-from dispatching import Answer, Dispatcher, Keys, Log, bfwire
+from dispatching import Dispatcher, Keys, Log, bfwire
 from fleet import FULL
 from harness import HANG_S, Cluster, Proc, Procs, wait_until
 from prometheus_client.parser import text_string_to_metric_families
@@ -70,6 +70,9 @@ class SeamCase(unittest.TestCase):
             *("topics", "init", f"--topics.shards={SHARDS}"),
             f"--kafka.brokers={cls.cluster.bootstrap}",
         )
+        cls.operator = json.loads(
+            cls.cli("apikeys", "new", "--json", "--all-workspaces")
+        )
         cls.key = cls.new_key(*cls.WORKSPACES, "untrusted")
         cls.worker = cls.new_worker()
         cls.dispatcher = cls.new_dispatcher("usual")
@@ -108,12 +111,12 @@ class SeamCase(unittest.TestCase):
         ).start()
 
     @classmethod
-    def new_worker(cls) -> Proc:
+    def new_worker(cls, name: str = "worker") -> Proc:
         options = {
             "kafka.brokers": cls.cluster.bootstrap,
             "keys.dir": str(cls.keys.folder),
             "run_dir": str(cls.folder),
-            "instance": "test",
+            "instance": name,
             "log.format": "json",
             "topics.shards": str(SHARDS),
             "worker.backend": "local",
@@ -124,7 +127,7 @@ class SeamCase(unittest.TestCase):
         }
         argv = [str(dispatching.BIN / "blockfleet-worker")]
         argv += [part for k, v in options.items() for part in (f"--{k}", v)]
-        worker = cls.procs.start("worker", argv, cwd=cls.folder)
+        worker = cls.procs.start(name, argv, cwd=cls.folder)
         worker.wait_json(lambda line: line.get("event") == "worker_up", HANG_S)
         return worker
 
@@ -152,18 +155,12 @@ class SeamCase(unittest.TestCase):
 
     def calls(self, dispatcher: Dispatcher) -> dict[str, float]:
         """blockfleet_block_calls_total by outcome."""
-        operator = json.loads(self.cli("apikeys", "new", "--json", "--all-workspaces"))
-        headers = {"Authorization": f"Bearer {operator['key']}"}
-        found: list[Answer] = []
-
-        def told() -> bool:
-            found.append(dispatcher.request("GET", "/metrics", headers=headers))
-            return found[-1].status == 200
-
-        wait_until(told, HANG_S, "the operator's key")
+        headers = {"Authorization": f"Bearer {self.operator['key']}"}
+        answer = dispatcher.request("GET", "/metrics", headers=headers)
+        self.assertEqual(answer.status, 200, answer.body)
         return {
             sample.labels["outcome"]: sample.value
-            for family in text_string_to_metric_families(found[-1].body.decode())
+            for family in text_string_to_metric_families(answer.body.decode())
             for sample in family.samples
             if sample.name == "blockfleet_block_calls_total"
         }
@@ -383,6 +380,25 @@ class SeamTest(SeamCase):
         wait_until(lambda: len(self.records("results", "late")) == 1, HANG_S, "its end")
         [result] = self.records("results", "late")
         self.assertEqual(bfwire.result_parse(result).outcome, "expired")
+
+    @unittest.skipUnless(FULL, "waits for a session to end: BF_FULL=1")
+    def test_a_worker_that_dies_is_not_the_users(self) -> None:
+        began = self.folder / "began"
+        code = (
+            "import os, time\n"
+            "def run(self, began):\n"
+            "    open(began, 'x').close()\n"  # fails when it runs again
+            "    time.sleep(60)\n"
+        )
+        with ThreadPoolExecutor(1) as pool:
+            call = pool.submit(self.client().execute, code, {"began": str(began)})
+            wait_until(began.exists, HANG_S, "the run")
+            self.worker.kill9()
+            type(self).worker = self.new_worker("heir")
+            error = call.exception(HANG_S)
+        self.assertIsInstance(error, HttpError | Lost)
+        if isinstance(error, HttpError):
+            self.assertEqual(error.status, 500)
 
     def test_a_client_that_left_is_noticed(self) -> None:
         go = self.folder / "left"
