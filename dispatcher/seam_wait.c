@@ -75,6 +75,8 @@ static void begin_answer(struct bf_seam_waiting *call)
         return; /* it is tried again with the next space */
     call->said->holders = 2;
     answer.stream.arg = call->said;
+    /* To nginx: spaces that it gathers keep nobody waiting. */
+    bf_answer_header(&answer, "X-Accel-Buffering", "no");
     bf_request_answer(call->post.req, &answer);
 }
 

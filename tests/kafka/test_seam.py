@@ -341,6 +341,7 @@ class SeamTest(SeamCase):
         answer = client.post(gzip.compress(body.encode()))
         self.assertEqual(answer.status, 200)
         self.assertEqual(answer.getheader("Content-Type"), "application/json")
+        self.assertEqual(answer.getheader("X-Accel-Buffering"), "no")
         self.assertEqual(answer.read(3), b"   ")
         go.touch()
         rest = answer.read()
@@ -399,6 +400,24 @@ class SeamTest(SeamCase):
         self.assertIsInstance(error, HttpError | Lost)
         if isinstance(error, HttpError):
             self.assertEqual(error.status, 500)
+
+    @unittest.skipUnless(FULL, "a dispatcher stops for 8 s: BF_FULL=1")
+    def test_a_dispatcher_that_stops_is_not_the_users(self) -> None:
+        for keepalive, expected in (("100ms", Lost), ("20s", HttpError)):
+            going = self.new_dispatcher("going", block_keepalive=keepalive)
+            client = self.client(dispatcher=going)
+            began = self.folder / f"began-{keepalive}"
+            code = (
+                "def run(self, began):\n"
+                "    open(began, 'x').close()\n"
+                "    import time; time.sleep(30)\n"
+            )
+            with ThreadPoolExecutor(1) as pool:
+                call = pool.submit(client.execute, code, {"began": str(began)})
+                wait_until(began.exists, HANG_S, "the run")
+                self.assertIsNotNone(going.proc)
+                self.assertEqual(going.proc.stop(), 0, going.proc.tail())
+                self.assertIsInstance(call.exception(HANG_S), expected)
 
     def test_a_client_that_left_is_noticed(self) -> None:
         go = self.folder / "left"
