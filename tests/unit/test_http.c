@@ -6,6 +6,7 @@
 #include "tests/unit/support.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -20,7 +21,7 @@
 
 #define MAX_REPLY 65536
 #define PATIENCE_MS 60000
-#define MAX_CONNECTIONS 32
+#define MAX_CONNECTIONS 200
 
 /* ---- the server ---- */
 
@@ -208,7 +209,7 @@ static int listen_anywhere(struct sockaddr_in *ret)
     *ret = (struct sockaddr_in){.sin_family = AF_INET,
                                 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     assert_int_equal(bind(fd, (struct sockaddr *)ret, sizeof(*ret)), 0);
-    assert_int_equal(listen(fd, 16), 0);
+    assert_int_equal(listen(fd, 256), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)ret, &len), 0);
     return fd;
 }
@@ -605,6 +606,87 @@ static void test_connections_are_bounded(void **state)
     bf_http_pool_free(pool);
 }
 
+/* More than one of curl's handles takes: the rest goes to the next one. */
+static void test_many_at_once(void **state)
+{
+    enum { CALLS = 150 };
+    struct bf_http_pool *pool = new_pool(192);
+    struct bf_http_call *calls[CALLS];
+
+    (void)state;
+    for (int i = 0; i < CALLS; i++)
+        calls[i] = post_path(pool, "/hang");
+    wait_count(pool, &server.requests, CALLS);
+    assert_int_equal(bf_http_pool_active(pool), CALLS);
+    for (int i = 0; i < CALLS; i++)
+        assert_int_equal(bf_http_call_cancel(calls[i]), BF_HTTP_LOST);
+    assert_int_equal(bf_http_pool_active(pool), 0);
+    for (int i = 0; i < 5; i++)
+        expect(pool, "/ok", BF_HTTP_ANSWERED, 200);
+    /* one connection for all of these */
+    assert_int_equal(server.connections, CALLS + 1);
+    bf_http_pool_free(pool);
+}
+
+static void test_many_are_bounded(void **state)
+{
+    enum { CALLS = 300 };
+    struct bf_http_pool *pool = new_pool(130);
+    struct bf_http_done done;
+
+    (void)state;
+    for (int i = 0; i < CALLS; i++)
+        post_path(pool, "/ok");
+    for (int i = 0; i < CALLS; i++) {
+        struct bf_http_call *call = wait_done(pool, &done);
+
+        assert_int_equal(done.status, 200);
+        bf_http_call_free(call);
+    }
+    assert_in_range(server.connections, 1, 130);
+    assert_int_equal(server.requests, CALLS);
+    bf_http_pool_free(pool);
+}
+
+/* To a TLS server that never answers: the first sets up, the others wait. */
+static void test_waiting_for_a_connection(void **state)
+{
+    enum { CALLS = 20 };
+    struct bf_http_pool *pool = new_pool(64);
+    struct bf_http_call *calls[CALLS];
+    struct sockaddr_in address;
+    int fd = listen_anywhere(&address), peer;
+    struct bf_http_done done;
+    char url[128];
+
+    (void)state;
+    snprintf(url, sizeof(url), "https://127.0.0.1:%d/",
+             ntohs(address.sin_port));
+    for (int i = 0; i < CALLS; i++)
+        calls[i] = post(pool, url, &little, 1);
+    assert_int_equal(bf_http_pool_active(pool), CALLS);
+    assert_true(turn(pool, INT64_MAX));
+    peer = accept(fd, NULL, NULL);
+    assert_true(peer >= 0);
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    for (int i = 0; i < 5; i++)
+        assert_true(turn(pool, INT64_MAX));
+    assert_int_equal(accept(fd, NULL, NULL), -1);
+    /* one that waits, and the one that they wait for */
+    assert_int_equal(bf_http_call_cancel(calls[7]), BF_HTTP_UNSENT);
+    assert_int_equal(bf_http_call_cancel(calls[0]), BF_HTTP_UNSENT);
+    close(peer);
+    close(fd);
+    for (int i = 0; i < CALLS - 2; i++) {
+        struct bf_http_call *call = wait_done(pool, &done);
+
+        assert_int_equal(done.end, BF_HTTP_UNSENT);
+        bf_http_call_free(call);
+    }
+    assert_int_equal(bf_http_pool_active(pool), 0);
+    bf_http_pool_free(pool);
+}
+
 static void test_free_aborts(void **state)
 {
     struct bf_http_pool *pool = new_pool(4);
@@ -793,6 +875,9 @@ int main(void)
         T(test_cancel_aborts),
         T(test_cancel_finished),
         T(test_connections_are_bounded),
+        T(test_many_at_once),
+        T(test_many_are_bounded),
+        T(test_waiting_for_a_connection),
         T(test_free_aborts),
         T(test_refused_at_once),
         T(test_methods),
