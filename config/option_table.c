@@ -134,6 +134,11 @@ static const char *const dialect_words[] = {
     [BF_MODAL_WEBEXEC] = "webexec",
     [BF_MODAL_WEBEXEC + 1] = NULL,
 };
+static const char *const transport_words[] = {
+    [BF_MODAL_WEB] = "web",
+    [BF_MODAL_GRPC] = "grpc",
+    [BF_MODAL_GRPC + 1] = NULL,
+};
 static const char *const gzip_words[] = {
     [BF_MODAL_GZIP_OFF] = "off",
     [BF_MODAL_GZIP_AUTO] = "auto",
@@ -179,6 +184,7 @@ _Static_assert(sizeof(enum bf_log_level) == sizeof(int) &&
                    sizeof(enum bf_log_format) == sizeof(int) &&
                    sizeof(enum bf_backend_kind) == sizeof(int) &&
                    sizeof(enum bf_modal_dialect) == sizeof(int) &&
+                   sizeof(enum bf_modal_transport) == sizeof(int) &&
                    sizeof(enum bf_modal_gzip) == sizeof(int),
                "enums are stored as int");
 
@@ -312,11 +318,25 @@ const struct bf_option bf_options[] = {
      .programs = W, .value = "256",
      .help = "Connections that the http backend keeps open at once."},
 
+    {ENUM(modal.transport, enum bf_modal_transport, transport_words),
+     .name = "modal.transport", .programs = W, .value = "web",
+     .help = "How the app is called: web is its endpoint, with a proxy token; "
+             "grpc is its method, through Modal's API and with an API token: "
+             "calls are cancelled when nobody waits for them any more."},
     {STRING(modal.url), .name = "modal.url", .programs = W, .value = "",
      .form = &no_url_form,
      .help = "Web endpoint of the app on Modal, as `modal deploy` prints it, "
-             "without workspace_id; required by the modal backend. Also "
+             "without workspace_id; required by the web transport. Also "
              "MODAL_WEB_ENDPOINT_URL in the environment."},
+    {STRING(modal.api_url), .name = "modal.api_url", .programs = W,
+     .value = "https://api.modal.com", .form = &url_form,
+     .help = "grpc: Modal's API. Also MODAL_SERVER_URL in the environment."},
+    {STRING(modal.app), .name = "modal.app", .programs = W,
+     .value = "blockfleet", .help = "grpc: name of the deployed app."},
+    {STRING(modal.environment), .name = "modal.environment", .programs = W,
+     .value = "",
+     .help = "grpc: Modal's environment of the app; empty is the default one. "
+             "Also MODAL_ENVIRONMENT in the environment."},
     {ENUM(modal.dialect, enum bf_modal_dialect, dialect_words),
      .name = "modal.dialect", .programs = W, .value = "blockfleet",
      .help = "What the app speaks: blockfleet is ours (signed, init code, "
@@ -327,12 +347,13 @@ const struct bf_option bf_options[] = {
              "pays, which images do not."},
     {STRING(modal.token_id_file), .name = "modal.token_id_file", .programs = W,
      .value = "",
-     .help = "File with the proxy token's id (wk-...), readable by its owner "
-             "alone; empty is MODAL_TOKEN_ID in the environment."},
+     .help = "File with the id of the proxy token (wk-...), or for grpc of the "
+             "API token (ak-...), readable by its owner alone; empty is "
+             "MODAL_TOKEN_ID in the environment."},
     {STRING(modal.token_secret_file), .name = "modal.token_secret_file",
      .programs = W, .value = "",
-     .help = "File with the proxy token's secret (ws-...), readable by its "
-             "owner alone; empty is MODAL_TOKEN_SECRET in the environment."},
+     .help = "File with its secret (ws-..., as-...), readable by its owner "
+             "alone; empty is MODAL_TOKEN_SECRET in the environment."},
     {DURATION(modal.startup_ms, 0, 1 * HOURS), .name = "modal.startup",
      .programs = W, .value = "60s",
      .help = "How long a container may take to start, on top of the job's "

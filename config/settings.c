@@ -33,6 +33,8 @@ static const struct {
     const char *variable, *option;
 } env_aliases[] = {
     {"MODAL_WEB_ENDPOINT_URL", "modal.url"},
+    {"MODAL_SERVER_URL", "modal.api_url"},
+    {"MODAL_ENVIRONMENT", "modal.environment"},
 };
 
 /* Where a value comes from, and what must be known while it is applied. */

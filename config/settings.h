@@ -46,6 +46,11 @@ enum bf_modal_dialect {
     BF_MODAL_WEBEXEC,
 };
 
+enum bf_modal_transport {
+    BF_MODAL_WEB,
+    BF_MODAL_GRPC,
+};
+
 enum bf_modal_gzip {
     BF_MODAL_GZIP_OFF,
     BF_MODAL_GZIP_AUTO,
@@ -131,6 +136,10 @@ struct bf_settings {
 
     struct {
         char *url; /* or "" */
+        enum bf_modal_transport transport;
+        char *api_url;     /* grpc */
+        char *app;         /* grpc */
+        char *environment; /* grpc: or "" */
         enum bf_modal_dialect dialect;
         enum bf_modal_gzip gzip;
         char *token_id_file;     /* path, or "" */

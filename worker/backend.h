@@ -16,6 +16,7 @@ struct bf_backend;
 struct bf_e2b;
 struct bf_err;
 struct bf_modal;
+struct bf_modal_grpc;
 
 /* What is to be run. Outlives the run. */
 struct bf_run_input {
@@ -146,6 +147,7 @@ struct bf_backend_config {
     char *const *workspaces; /* local: trusted ones, NULL-terminated */
     size_t stdout_bytes;     /* local: kept of stdout, and of stderr */
     struct bf_modal *modal;
+    struct bf_modal_grpc *modal_grpc;
     struct bf_e2b *e2b;
     bool stopping; /* chores: this worker is about to leave */
 };
@@ -204,5 +206,7 @@ extern const struct bf_backend bf_backend_noop;
 extern const struct bf_backend bf_backend_http;
 extern const struct bf_backend bf_backend_local;
 extern const struct bf_backend bf_backend_modal;
+/* modal, too, by modal.transport grpc: bf_backend_find() does not know it. */
+extern const struct bf_backend bf_backend_modal_grpc;
 
 #endif

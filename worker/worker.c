@@ -18,6 +18,8 @@
 #include "schemas/sign.h"
 #include "worker/answer.h"
 #include "worker/backend/modal.h"
+#include "worker/backend/modal_grpc.h"
+#include "worker/backend/modal_grpc_open.h"
 #include "worker/chores.h"
 #include "worker/committer.h"
 #include "worker/consumer.h"
@@ -53,10 +55,11 @@ struct bf_worker {
     struct bf_committer *committer;
     struct bf_shards *shards;
     struct bf_runs *runs;
-    struct bf_runner_pool *runners; /* NULL: no local backend */
-    struct bf_http_pool *http;      /* NULL: no backend beyond this machine */
-    struct bf_chores *chores;       /* NULL: the backend has none */
-    struct bf_modal *modal;         /* NULL: another backend */
+    struct bf_runner_pool *runners;   /* NULL: no local backend */
+    struct bf_http_pool *http;        /* NULL: no backend beyond this machine */
+    struct bf_chores *chores;         /* NULL: the backend has none */
+    struct bf_modal *modal;           /* NULL: another backend */
+    struct bf_modal_grpc *modal_grpc; /* NULL: another, or another transport */
     int epoll_fd;
     int signal_fd;
     int log_fd;
@@ -360,6 +363,10 @@ static int create_modal(struct bf_worker *w, struct bf_err *err)
 
     if (s->worker.backend != BF_BACKEND_MODAL)
         return 0;
+    if (s->modal.transport == BF_MODAL_GRPC) {
+        w->modal_grpc = bf_modal_grpc_open(s, err);
+        return w->modal_grpc ? 0 : -1;
+    }
     if (check_modal(w, err) || find_modal_secrets(s, &id, &secret, err)) {
         bf_secret_free(id);
         bf_secret_free(secret);
@@ -395,6 +402,13 @@ static const char *backend_name(const struct bf_settings *s)
     return names[s->worker.backend];
 }
 
+static const struct bf_backend *backend(const struct bf_worker *w)
+{
+    if (w->modal_grpc)
+        return &bf_backend_modal_grpc;
+    return bf_backend_find(bf_slice_str(backend_name(w->settings)));
+}
+
 static struct bf_backend_config backend_config(const struct bf_worker *w)
 {
     const struct bf_settings *s = w->settings;
@@ -405,6 +419,7 @@ static struct bf_backend_config backend_config(const struct bf_worker *w)
         .workspaces = s->local.trusted_workspaces.items,
         .stdout_bytes = s->local.stdout_bytes,
         .modal = w->modal,
+        .modal_grpc = w->modal_grpc,
     };
 }
 
@@ -418,7 +433,7 @@ static struct bf_task_names names(const struct bf_worker *w)
 static int create_chores(struct bf_worker *w, struct bf_err *err)
 {
     struct bf_chores_config config = {
-        .backend = bf_backend_find(bf_slice_str(backend_name(w->settings))),
+        .backend = backend(w),
         .backend_config = backend_config(w),
         .http = http_config(w->settings),
         .shards = w->shards,
@@ -441,7 +456,7 @@ static int create_runs(struct bf_worker *w, struct bf_err *err)
         .shards = w->shards,
         .committer = w->committer,
         .verifier = w->job_verifier,
-        .backend = bf_backend_find(bf_slice_str(name)),
+        .backend = backend(w),
         .backend_config = backend_config(w),
         .runners = w->runners,
         .forward = {.pool = w->http,
@@ -614,6 +629,7 @@ void bf_worker_free(struct bf_worker *worker)
     bf_chores_free(worker->chores);
     bf_runs_free(worker->runs);
     bf_modal_free(worker->modal);
+    bf_modal_grpc_free(worker->modal_grpc);
     bf_runner_pool_free(worker->runners);
     bf_http_pool_free(worker->http);
     bf_shards_free(worker->shards);

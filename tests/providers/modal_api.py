@@ -166,6 +166,7 @@ class ModalApi:
     token: tuple[str, str] = ("ak-test", "as-test")
     token_life_s: float = 1200.0
     function_s: float = 700.0
+    patient: bool = False  # leaves it to the caller to end what takes too long
     milli_cpu: int = 500  # physical cores
     memory_mb: int = 1024
     delay_s: float = 0.0
@@ -514,8 +515,8 @@ class ModalApi:
             raise Failure("the container is another workspace's")
         answer = await self._execute(call, {**request, "inputs_json": inputs.decode()})
         result = answer.get("result") if answer["success"] else None
-        told = {name: answer[name] for name in blocks.TOLD if name in answer}
-        told.pop("result", None)
+        names = {*blocks.TOLD, "reason"} - {"result"}
+        told = {name: answer[name] for name in names if name in answer}
         body = cbor2.dumps(
             [json.dumps(told).encode(), None if result is None else result.encode()]
         )
@@ -543,6 +544,8 @@ class ModalApi:
         self._log.add(request, "-")
         if self.delay_s:
             await asyncio.sleep(self.delay_s)
+        if self.patient:
+            request["timeout_seconds"] = str(self.function_s)
         call.run = self._engine.submit(request)
         waiting = asyncio.wrap_future(call.run)
         done, _ = await asyncio.wait([waiting], timeout=self.function_s)

@@ -156,32 +156,88 @@ static enum bf_try try_of_failure(struct bf_block_answer *answer)
     return what;
 }
 
+static enum bf_try no_answer(struct bf_block_answer *answer,
+                             struct bf_run_end *end, const char *why)
+{
+    bf_block_answer_say(answer, end,
+                        "the endpoint's answer is of no use: ", why);
+    return BF_TRY_NOBODY_KNOWS;
+}
+
+static void parse(struct bf_block_answer *answer, struct bf_slice body,
+                  struct bf_err *err)
+{
+    bf_block_answer_release(answer);
+    answer->wants_code = false;
+    answer->reason = BF_REASON_NONE;
+    answer->doc = bf_json_parse_nul(body, BF_MAX_ANSWER, err);
+}
+
+static enum bf_try take_read(struct bf_block_answer *answer,
+                             const struct bf_answer *read,
+                             struct bf_run_end *end)
+{
+    end->report = read->report;
+    take_duration(answer->doc, end);
+    if (read->success) {
+        end->result = read->result;
+        return BF_TRY_SUCCEEDED;
+    }
+    if (!read->server_error)
+        return try_of_failure(answer);
+    answer->wants_code =
+        read->report.error_type.ptr &&
+        bf_slice_is(read->report.error_type, "UnknownCodeHash");
+    bf_block_answer_say(answer, end, "the endpoint failed to run the block",
+                        "");
+    return try_of_fault(read->report.error_type);
+}
+
 enum bf_try bf_block_answer_take(struct bf_block_answer *answer,
                                  struct bf_slice body, struct bf_run_end *end)
 {
     struct bf_answer read;
     struct bf_err err = {0};
 
-    bf_block_answer_release(answer);
-    answer->wants_code = false;
-    answer->reason = BF_REASON_NONE;
-    answer->doc = bf_json_parse_nul(body, BF_MAX_ANSWER, &err);
-    if (!answer->doc || bf_answer_read(answer->doc, &read, &err)) {
-        bf_block_answer_say(answer, end,
-                            "the endpoint's answer is of no use: ", err.msg);
-        return BF_TRY_NOBODY_KNOWS;
-    }
-    end->report = read.report;
-    take_duration(answer->doc, end);
-    if (read.success) {
-        end->result = read.result;
-        return BF_TRY_SUCCEEDED;
-    }
-    if (!read.server_error)
-        return try_of_failure(answer);
-    answer->wants_code = read.report.error_type.ptr &&
-                         bf_slice_is(read.report.error_type, "UnknownCodeHash");
-    bf_block_answer_say(answer, end, "the endpoint failed to run the block",
-                        "");
-    return try_of_fault(read.report.error_type);
+    parse(answer, body, &err);
+    if (!answer->doc || bf_answer_read(answer->doc, &read, &err))
+        return no_answer(answer, end, err.msg);
+    return take_read(answer, &read, end);
+}
+
+/*
+ * Not a run's answer: the app says that there was none, or that it does not
+ * know. Over HTTP the status says so.
+ */
+static enum bf_try try_of_problem(struct bf_block_answer *answer,
+                                  struct bf_slice error, struct bf_run_end *end)
+{
+    struct bf_slice delivery =
+        bf_json_slice(json_object_get(answer->doc, "delivery"));
+    char why[160];
+
+    snprintf(why, sizeof(why), "%.*s", BF_SLICE_ARG(error));
+    bf_block_answer_say(answer, end, "the app: ", why);
+    return delivery.ptr && bf_slice_is(delivery, "did_not_run")
+               ? BF_TRY_NOT_STARTED
+               : BF_TRY_NOBODY_KNOWS;
+}
+
+enum bf_try bf_block_answer_take_head(struct bf_block_answer *answer,
+                                      struct bf_slice head,
+                                      struct bf_slice result,
+                                      struct bf_run_end *end)
+{
+    struct bf_answer read;
+    struct bf_err err = {0};
+
+    parse(answer, head, &err);
+    if (!answer->doc || bf_answer_read_head(answer->doc, &read, &err))
+        return no_answer(answer, end, err.msg);
+    if (!json_is_boolean(json_object_get(answer->doc, "success")))
+        return try_of_problem(answer, read.report.error, end);
+    if (read.success && !result.ptr)
+        return no_answer(answer, end, "success without a result");
+    read.result = result;
+    return take_read(answer, &read, end);
 }

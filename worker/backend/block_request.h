@@ -55,6 +55,15 @@ void bf_block_answer_release(struct bf_block_answer *answer);
 enum bf_try bf_block_answer_take(struct bf_block_answer *answer,
                                  struct bf_slice body, struct bf_run_end *end);
 
+/*
+ * The same of an answer whose result stands beside it; ptr NULL: there is none.
+ * *end borrows it.
+ */
+enum bf_try bf_block_answer_take_head(struct bf_block_answer *answer,
+                                      struct bf_slice head,
+                                      struct bf_slice result,
+                                      struct bf_run_end *end);
+
 /* Our words: what, and why behind it. */
 void bf_block_answer_say(struct bf_block_answer *answer, struct bf_run_end *end,
                          const char *what, const char *why);

@@ -381,7 +381,7 @@ int bf_modal_read_function(struct bf_slice reply,
         read_method(found.handle, name->method, &function, err))
         return -1;
     function.id = found.id;
-    if (found.milli_cpu <= 1000000 && found.memory_mb <= 100000000) {
+    if (found.milli_cpu <= 1000000 && found.memory_mb <= 10000000) {
         function.milli_cpu = (uint32_t)found.milli_cpu;
         function.memory_mb = (uint32_t)found.memory_mb;
     }
