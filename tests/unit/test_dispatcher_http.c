@@ -193,14 +193,14 @@ struct open_answer {
 static ssize_t open_read(void *arg, uint64_t pos, char *out, size_t size)
 {
     struct open_answer *open = arg;
-    size_t len = strlen(open->text) - pos;
+    struct bf_slice text = bf_slice_str(open->text + pos);
 
     open->asked++;
-    if (len == 0)
+    if (text.len == 0)
         return open->last;
-    assert_true(len <= size);
-    memcpy(out, open->text + pos, len);
-    return (ssize_t)len;
+    assert_true(text.len <= size);
+    memcpy(out, text.ptr, text.len);
+    return (ssize_t)text.len;
 }
 
 static void open_free(void *arg)
