@@ -394,18 +394,19 @@ class WebTest(ModalCase):
         self.fleet.started(
             self.worker("worker", worker__ca_file=self.folder / "tls.crt")
         )
-        for fault in ("refused", "goaway", "close_before", "truncate", "drop_idle"):
-            edge.rule(fault, workspace=fault, count=1)
-        self.fleet.submit(
-            self.fleet.job(fault, fault, execution=how)
-            for fault, how in (
+        # One by one: what ends a connection ends all streams on it.
+        for n, (fault, how) in enumerate(
+            (
                 ("refused", "at_least_once"),
                 ("goaway", "at_least_once"),
                 ("close_before", "at_least_once"),
                 ("truncate", "at_least_once"),
                 ("drop_idle", "at_most_once"),
             )
-        )
+        ):
+            edge.rule(fault, workspace=fault, count=1)
+            self.fleet.submit([self.fleet.job(fault, fault, execution=how)])
+            self.ends(n + 1)
         found = self.ends(5)
         told = {
             name: (end.outcome, end.subject.attempt) for name, (end, _) in found.items()
