@@ -154,7 +154,8 @@ class Containers(unittest.TestCase):
         container = self.module.Container(self.module.SETTINGS)
         self.containers.append(container)
         await container.start()
-        container.open(workspace)
+        with mock.patch.dict(os.environ, {"MODAL_TASK_ID": "ta-test"}):
+            container.open(workspace)
         return container.application
 
     def post(
@@ -179,6 +180,7 @@ class Containers(unittest.TestCase):
             status, told = self.post(run)
             self.assertEqual((status, told["result"]), (200, '{"twice": 42}'))
             self.assertGreater(told["duration_us"], 0)
+            self.assertEqual(told["container_id"], "ta-test")
         status, told = self.post(2)
         self.assertEqual(status, 500, "a replay may have run")
         status, told = self.post(3, workspace_id="other")

@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import pwd
+import random
 import shutil
 import signal
 import socket
@@ -20,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "worker" / "runner"), str(ROOT / "tests" / "runner")]
 
+from bfrunner import http1  # noqa: E402
 from http_server import (  # noqa: E402
     HELLO,
     KEY,
@@ -38,6 +40,59 @@ HOLD = (
     "    return 'held'\n"
 )
 GOOD = b"POST /execute_block HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n"
+
+
+class Heads(unittest.TestCase):
+    """Whatever comes is a head, or is answered with a status."""
+
+    whole = (
+        b"POST /execute_block?workspace_id=a HTTP/1.1\r\nHost: a.example:80\r\n"
+        b"Content-Length: 12\r\nConnection: keep-alive\r\nExpect: 100-continue\r\n"
+        b'Signature: bf=:AAAA:\r\nIdempotency-Key: "00"'
+    )
+
+    def test_good(self) -> None:
+        head = http1.parse(self.whole)
+        self.assertEqual((head.method, head.length), ("POST", 12))
+        self.assertTrue(head.keep and head.expects)
+        self.assertIn(("idempotency-key", '"00"'), head.headers)
+        target = "a.example:80/execute_block?workspace_id=a"
+        both = [f"https://{target}", f"http://{target}"]
+        self.assertEqual(head.targets([]), both)
+        self.assertEqual(
+            head.targets(["https://b.example"]),
+            ["https://b.example/execute_block?workspace_id=a"],
+        )
+        self.assertFalse(http1.parse(self.whole.replace(b"1.1", b"1.0")).keep)
+
+    def test_anything(self) -> None:
+        dice = random.Random(1)
+        taken = 0
+        for _ in range(20_000):
+            raw = bytearray(self.whole)
+            for _ in range(dice.randint(1, 4)):
+                at = dice.randrange(len(raw))
+                match dice.randrange(3):
+                    case 0:
+                        raw[at] = dice.randrange(256)
+                    case 1:
+                        del raw[at : at + dice.randrange(20)]
+                    case 2:
+                        raw[at:at] = raw[dice.randrange(len(raw)) :][:30]
+                if not raw:
+                    break
+            try:
+                head = http1.parse(bytes(raw))
+            except http1.BadHead as bad:
+                self.assertIn(bad.status, http1._REASONS)
+                continue
+            taken += 1
+            self.assertGreaterEqual(head.length, 0)
+            for target in head.targets([]):
+                self.assertRegex(target, r"\Ahttps?://[!-~]+\Z")
+            for name, value in head.headers:
+                self.assertNotRegex(name + value, r"[\r\n\x00]")
+        self.assertGreater(taken, 1000)
 
 
 class Base(unittest.TestCase):

@@ -192,6 +192,7 @@ class Container:
 
     def open(self, workspace: str) -> None:
         self.door.workspace = workspace
+        self.door.container = os.environ.get("MODAL_TASK_ID", "")
 
     async def stop(self) -> None:
         await self.engine.close()
@@ -219,7 +220,9 @@ class Container:
         except (execute.BadRequest, ValueError) as error:
             return [execute.invalid(str(error)[:1024]).body, None]
         result = done.body if done.success else None
-        told = json.loads(execute.answer(Done(done.head, b"")).body)
+        told = json.loads(
+            execute.answer(Done(done.head, b""), self.door.container).body
+        )
         told.pop("result", None)
         return [json.dumps(told).encode(), result]
 

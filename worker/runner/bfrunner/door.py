@@ -73,6 +73,7 @@ class Door:
     verifier: Verifier | None  # None: unsigned runs are served
     limits: Limits = field(default_factory=Limits)
     workspace: str | None = None  # the only one that is served
+    container: str = ""  # what the provider calls this place
     runs: int = 0  # under way
     held: int = 0  # bytes of their bodies
     counts: dict[str, int] = field(default_factory=dict)
@@ -133,8 +134,8 @@ class Door:
             if cold:
                 done.head["boot"] = "cold"
             if len(done.body) > _LARGE:
-                return await asyncio.to_thread(execute.answer, done)
-            return execute.answer(done)
+                return await asyncio.to_thread(execute.answer, done, self.container)
+            return execute.answer(done, self.container)
         except Refused as refused:
             return self._refuse(refused)
         except Full as full:

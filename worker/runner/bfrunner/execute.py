@@ -120,13 +120,16 @@ def _timeout_ms(given: Any, most_ms: int) -> int:
     return max(1, min(round(seconds * 1000), most_ms))
 
 
-def answer(done: Done) -> Answer:
-    """What the end of a run is to the one who asked."""
+def answer(done: Done, container: str = "") -> Answer:
+    """What the end of a run is to the one who asked; container: where it ran,
+    in the provider's words."""
     told = {name: done.head[name] for name in _TOLD if name in done.head}
     if told.get("error_type") == "RunnerBusy" and _did_not_run(done):
         return problem(503, "server busy", retry_after_s=1)
     if told.get("error_type") == "Killed":
         return problem(500, "the run was killed", began=not _did_not_run(done))
+    if container:
+        told["container_id"] = container
     if told["success"]:
         told["result"] = done.body.decode()
     elif told.get("reason") == "output_too_large":
