@@ -2,7 +2,9 @@
 with everything that goes wrong there (providers/modal_edge.py)."""
 
 import gzip
+import importlib
 import json
+import os
 import sys
 import threading
 import unittest
@@ -10,12 +12,13 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "providers"))
 
 from block_server import trusted_run_keys
 from cases import SharedCase
-from fleet import BLOCK, FULL, bfwire, now_ms
+from fleet import BLOCK, FULL, ROOT, bfwire, now_ms
 from harness import HANG_S, Proc, wait_until
 from modal_edge import ModalEdge, Rule, Run
 
@@ -35,9 +38,7 @@ BLOCK_WITH_INIT = bfwire.dump(
         "init_function_code": "def init():\n    return {'more': 100}\n",
     }
 ).encode()
-CAPTURED = (
-    Path(__file__).resolve().parents[1] / "providers" / "captured" / "webexec.json"
-)
+CAPTURED = ROOT / "tests" / "providers" / "captured" / "webexec.json"
 SECRET = "ws-0123456789abcdef"
 # How a job ends: outcome, reason, delivery, attempt.
 SUCCEEDED = ("succeeded", "", "ran", 1)
@@ -151,8 +152,7 @@ class WebTest(ModalCase):
         calls = {run.run_id: run.call for run in edge.ledger}
         rows = [row for rows in self.usage().values() for row in rows]
         for row in rows:
-            ids = row.get("provider") or {}
-            said = ids.get("function_call_id", calls[row["run_id"]])
+            said = row["provider"]["function_call_id"]
             self.assertEqual(said, calls[row["run_id"]])
         self.judge()
         self.no_secrets(*workers)
@@ -202,6 +202,8 @@ class WebTest(ModalCase):
             self.case(fault, SUCCEEDED, execution="at_most_once")
         self.fault("later", "rate_limit", retry_after=3, count=1)
         self.case("later", SUCCEEDED, max_attempts=1)
+        self.fault("turned_away", "turned_away", count=2)
+        self.case("turned_away", SUCCEEDED, execution="at_most_once")
         self.fault("over", "status", count=2)
         self.case("over", SUCCEEDED, max_attempts=1)
         self.fault("down", "status")
@@ -223,10 +225,12 @@ class WebTest(ModalCase):
             "reset_after",
             "truncate",
             "wrong_length",
+            "short_length",
             "garbage",
             "nonsense",
             "bomb",
             "elsewhere",
+            "other_call",
             "no_location",
         ):
             self.fault(fault, fault, count=1, bytes=32 << 20)
@@ -242,7 +246,7 @@ class WebTest(ModalCase):
             self.fault(name, fault, at="result", count=2)
             self.case(name, SUCCEEDED, execution="at_most_once")
         lost = ("dead", "attempts_exhausted", "unknown", 1)
-        for fault in ("invalid_call", "truncate", "elsewhere"):
+        for fault in ("invalid_call", "truncate", "elsewhere", "other_call"):
             name = f"result-{fault}"
             self.fault(name, "redirect", count=1)
             self.fault(name, fault, at="result", count=1)
@@ -259,6 +263,11 @@ class WebTest(ModalCase):
         self.case("terminated", ("failed", "crashed", "ran", 1))
         self.fault("hang", "hang")
         self.case("hang", timed_out, timeout_ms=700)
+        for fault in ("redirect", "missing_request"):
+            name = f"endless-{fault}"
+            self.fault(name, "redirect")
+            self.fault(name, fault, at="result")
+            self.case(name, timed_out, timeout_ms=700)
         large = ("failed", "output_too_large", "ran", 1)
         for fault in ("oversize", "endless"):
             self.fault(fault, fault, bytes=64 << 20)
@@ -363,6 +372,71 @@ class WebTest(ModalCase):
         self.assertNotIn("refused", edge.stats)
         self.judge()
         self.assertEqual(young.stop(), 0)
+
+    def test_the_app_that_is_deployed(self) -> None:
+        """worker/runner/modal_app.py, with Modal's edge before it."""
+        app = self.deployed()
+        containers: list[Any] = []
+
+        async def container(workspace: str) -> Any:
+            made = app.Container(app.SETTINGS)
+            containers.append(made)
+            await made.start()
+            made.open(workspace)
+            return made.application
+
+        edge = self.serve(app=container)
+
+        async def stop() -> None:
+            for made in containers:
+                await made.stop()
+
+        self.addCleanup(lambda: edge.server.run(stop()))
+        worker = self.fleet.started(self.worker("worker", modal__gzip="on"))
+        raises = {
+            **json.loads(BLOCK),
+            "run_function_code": "def run(self, n):\n    print('out')\n    n.x\n",
+        }
+        failing = {"block": bfwire.dump(raises).encode()}
+        loops = {
+            **json.loads(BLOCK),
+            "run_function_code": "def run(self, n):\n    while True: pass\n",
+        }
+        slow = {"block": bfwire.dump(loops).encode(), "timeout_ms": 400}
+        jobs = [
+            self.fleet.job(
+                f"ws-{n % 2}",
+                f"job-{n}",
+                inputs=b'{"n": %d}' % n,
+                **(failing if n == 18 else slow if n == 19 else {}),
+            )
+            for n in range(20)
+        ]
+        self.fleet.submit(jobs)
+        found, usage = self.ends(20), self.usage()
+        for n, job in enumerate(jobs[:18]):
+            end, rec = found[job.id]
+            self.assertEqual(end.outcome, "succeeded", rec.text("bf_report"))
+            self.assertEqual(json.loads(rec.value), {"n": n})
+        end, rec = found["job-18"]
+        self.assertEqual((end.outcome, end.reason), ("failed", "user_error"))
+        self.assertIn("AttributeError", rec.text("bf_report"))
+        end, _ = found["job-19"]
+        self.assertEqual((end.outcome, end.reason), ("timed_out", "deadline"))
+        (row,) = usage["job-19"]
+        self.assertLess(abs(float(row["duration_seconds"]) - 0.4), 0.3)
+        verdict = self.oracle.judge()
+        self.assertTrue(verdict.ok, str(verdict))
+        self.assertEqual(len(edge.ledger), 20)
+        self.assertEqual(set(edge.stats) & {"answered_401", "answered_503"}, set())
+        self.assertEqual(worker.stop(), 0)
+
+    def deployed(self) -> Any:
+        keys = (self.fleet.keys.folder / "trusted").read_text()
+        sys.path.insert(0, str(ROOT / "worker" / "runner"))
+        with mock.patch.dict(os.environ, {"BLOCKFLEET_RUN_KEYS": keys}):
+            sys.modules.pop("modal_app", None)
+            return importlib.import_module("modal_app")
 
     # ---- HTTP/2
 

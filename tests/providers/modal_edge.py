@@ -29,9 +29,11 @@ or after it with ran=true:
   lost_input timed_out terminated       the edge's own words; the last two ran
 In place of a run:
   close_unread, close_before, reset_before; over HTTP/2 refused, goaway
+  turned_away       303, and then the container's own 503
 The run is begun, and
   redirect          303 at once                   no_location   303 to nowhere
-  elsewhere         303 to `location`             hang          no answer
+  elsewhere         303 to `location`             other_call    303 to another's
+  short_length      one byte less said            hang          no answer
   close_after       closed; reset_after: reset    delay         by `seconds`
   truncate          half of the answer            slow          in parts
   oversize          `bytes` of stdout             endless       `bytes`, no length
@@ -53,7 +55,7 @@ import threading
 import time
 import zlib
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -111,10 +113,13 @@ EDGE = {
 MISSING = b"Missing request, possibly due to expiry or cancellation"
 # No answer, and no run.
 CUT_BEFORE = frozenset("close_unread close_before reset_before refused goaway".split())
+# What a container of ours says when it runs as much as it can.
+TURNED_AWAY = b'{"error":"server busy","delivery":"did_not_run"}'
 # Of the run's own answer, or instead of it.
-AFTER = frozenset(
-    "redirect no_location elsewhere hang close_after reset_after delay truncate slow "
-    "oversize endless bomb garbage headers wrong_length nonsense drop_idle".split()
+REDIRECTS = frozenset("redirect no_location elsewhere other_call".split())
+AFTER = REDIRECTS | frozenset(
+    "hang close_after reset_after delay truncate slow oversize endless bomb garbage "
+    "headers wrong_length short_length nonsense drop_idle".split()
 )
 # What can go wrong in a fleet's life, without an operator's doing. By stage.
 CHAOS = {
@@ -128,7 +133,11 @@ CHAOS = {
 
 @dataclass
 class Rule(blocks.Rule):
-    faults = frozenset({"status", "missing_request", *EDGE}) | CUT_BEFORE | AFTER
+    faults = (
+        frozenset({"status", "missing_request", "turned_away", *EDGE})
+        | CUT_BEFORE
+        | AFTER
+    )
 
     at: str = "call"
     ran: bool | None = None  # None: as the fault has it
@@ -379,7 +388,8 @@ class ModalEdge:
     relative: str = "query"  # how a Location is written: query, path, url
     skew_s: float = 0.0  # of the containers' clock
     keep: int = 0  # so many requests, the first ones
-    app: Callable[[str], Awaitable[Asgi]] | None = None  # a workspace's container
+    app: Callable[[str], Coroutine[Any, Any, Asgi]] | None = None  # a container
+    slots: int = 4  # of such a container, runs at once; others wait
     rules: list[Rule] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -396,6 +406,7 @@ class ModalEdge:
         dialects = {"blockfleet": Blockfleet, "webexec": Webexec}
         self._dialect = dialects[self.dialect](self)
         self._apps: dict[str, asyncio.Task[Asgi]] = {}
+        self._slots: dict[str, asyncio.Semaphore] = {}
         context = None
         if self.tls:
             from tls import server_context
@@ -511,7 +522,10 @@ class ModalEdge:
         raw = await exchange.body()
         if len(self.requests) < self.keep:
             self.requests.append((exchange.request, raw))
-        if rule and not self._starts(rule):
+        if rule and rule.fault == "turned_away":
+            call = self._call(workspace, self._turn_away())
+            await self._redirect(exchange, call, None)
+        elif rule and not self._starts(rule):
             await self._spoil(exchange, rule, None)
         elif not workspace:
             reply = json_reply({"detail": "workspace_id is missing"}, 422)
@@ -519,10 +533,24 @@ class ModalEdge:
         elif not self._within_rate():
             await self._send(exchange, says("rate_limit"))
         else:
-            name = f"fc-{secrets.token_hex(11)}"
-            task = self.server.spawn(self._run(exchange, name, workspace, raw))
-            self._calls[name] = Call(name, workspace, task)
-            await self._wait(exchange, self._calls[name], rule)
+            name = self._new_name()
+            work = self._run(exchange, name, workspace, raw)
+            await self._wait(exchange, self._call(workspace, work, name), rule)
+
+    @staticmethod
+    def _new_name() -> str:
+        return f"fc-{secrets.token_hex(11)}"
+
+    def _call(
+        self, workspace: str, work: Coroutine[Any, Any, Reply], name: str = ""
+    ) -> Call:
+        call = Call(name or self._new_name(), workspace, self.server.spawn(work))
+        self._calls[call.name] = call
+        return call
+
+    @staticmethod
+    async def _turn_away() -> Reply:
+        return Reply(503, {"retry-after": "1"}, TURNED_AWAY, False)
 
     async def _result(self, exchange: Exchange, name: str) -> None:
         await exchange.body()
@@ -557,7 +585,7 @@ class ModalEdge:
 
     async def _wait(self, exchange: Exchange, call: Call, rule: Rule | None) -> None:
         """Its result if it comes within a hop, and where to get it if not."""
-        if rule and rule.fault in ("redirect", "no_location", "elsewhere"):
+        if rule and rule.fault in REDIRECTS:
             await self._redirect(exchange, call, rule)
             return
         # When something else goes wrong, it does so with the result.
@@ -568,10 +596,12 @@ class ModalEdge:
             return
         # Consumed by the attempt to send it.
         self._calls.pop(call.name, None)
+        reply = call.reply.result()
+        reply.headers["modal-function-call-id"] = call.name
         if rule:
-            await self._spoil(exchange, rule, call.reply.result())
+            await self._spoil(exchange, rule, reply)
         else:
-            await self._send(exchange, call.reply.result())
+            await self._send(exchange, reply)
 
     async def _redirect(
         self, exchange: Exchange, call: Call, rule: Rule | None
@@ -580,6 +610,8 @@ class ModalEdge:
         headers = {"content-type": "text/plain", "location": self._where(said, call)}
         if rule and rule.fault == "elsewhere":
             headers["location"] = rule.location
+        if rule and rule.fault == "other_call":
+            headers["location"] = headers["location"].replace("fc-", "fc-0")
         if rule and rule.fault == "no_location":
             del headers["location"]
         self.count("redirected")
@@ -639,10 +671,12 @@ class ModalEdge:
             assert self.app
             self._apps[workspace] = self.server.spawn(self.app(workspace))
         container = await self._apps[workspace]
+        slots = self._slots.setdefault(workspace, asyncio.Semaphore(self.slots))
         token = request.headers["modal-key"]
         said = call, token, request.version, ""
         row = Run("-", workspace, "-", "-", "app", *said, time.time())
-        reply = await ask(container, request, raw)
+        async with slots:
+            reply = await ask(container, request, raw)
         row.ended_s = time.time()
         told = json.loads(reply.body)
         if reply.status != 200 or told.get("server_error"):
@@ -775,6 +809,13 @@ class ModalEdge:
         await exchange.start(reply.status, reply.headers, len(reply.body) + 1)
         await exchange.write(reply.body)
         exchange.cut()
+
+    async def _answer_short_length(
+        self, exchange: Exchange, rule: Rule, reply: Reply
+    ) -> None:
+        await exchange.start(reply.status, reply.headers, len(reply.body) - 1)
+        await exchange.write(reply.body)
+        await exchange.finish()
 
     async def _answer_oversize(
         self, exchange: Exchange, rule: Rule, reply: Reply

@@ -470,16 +470,9 @@ class WebServer:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    def call(self, what: Callable[[], Any]) -> None:
-        """From any thread: what() on the loop, and wait for it."""
-        done = threading.Event()
-
-        def run() -> None:
-            what()
-            done.set()
-
-        self._loop.call_soon_threadsafe(run)
-        done.wait()
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """From any other thread: on the loop, and wait for it."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     async def _serve(self, ready: threading.Event) -> None:
         server = await asyncio.start_server(

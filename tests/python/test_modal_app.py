@@ -148,7 +148,7 @@ class Containers(unittest.TestCase):
             for container in self.containers:
                 await container.stop()
 
-        asyncio.run_coroutine_threadsafe(stop(), self.edge.server._loop).result(60)
+        self.edge.server.run(stop())
 
     async def start(self, workspace: str) -> Any:
         container = self.module.Container(self.module.SETTINGS)

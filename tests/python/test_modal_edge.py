@@ -258,6 +258,14 @@ class Faults(Base):
         self.assertEqual(client.headers["location"], "http://127.0.0.2:9/?x")
         wait(lambda: len(edge.runs) == 2)
 
+    def test_a_container_that_is_busy_says_so_later(self) -> None:
+        edge, client = self.serve()
+        edge.rule("turned_away", count=1)
+        self.assertEqual(client.post(request())[0], 303)
+        status, body = client.follow()
+        self.assertEqual((status, json.loads(body)["delivery"]), (503, "did_not_run"))
+        self.assertEqual(edge.runs, [])
+
     def test_what_happens_to_a_result_leaves_it_there(self) -> None:
         edge, client = self.serve()
         edge.rule("redirect", count=1)
@@ -288,6 +296,10 @@ class Faults(Base):
 
     def test_bad_answers(self) -> None:
         edge, client = self.serve()
+        edge.rule("short_length", count=1)
+        with self.assertRaises(ValueError):
+            client.answer(request())
+        client.http.close()
         edge.rule("garbage", count=1)
         edge.rule("oversize", count=1, bytes=1 << 20)
         edge.rule("endless", count=1, bytes=1 << 20)
@@ -307,7 +319,7 @@ class Faults(Base):
         self.assertEqual(len(client.headers["x-19"]), 1000)
         for _ in range(2):
             self.assertTrue(client.answer(request())["success"])
-        self.assertEqual(len(edge.runs), 7)
+        self.assertEqual(len(edge.runs), 8)
 
     def test_hang_ends_with_the_peer(self) -> None:
         edge, client = self.serve()

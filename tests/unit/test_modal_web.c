@@ -12,6 +12,7 @@
 #define P BF_MODAL_POST
 #define R BF_MODAL_RESULT
 #define HTTP "modal-http: "
+#define APP(why) "{\"error\":\"" why "\",\"delivery\":\"did_not_run\"}"
 
 /* END: what it comes to. */
 static const struct answer {
@@ -74,7 +75,17 @@ static const struct answer {
     {P, 504, "", "server_error", END, BF_TRY_NOBODY_KNOWS, BF_SIGN_FAULT},
     {R, 500, "", "server_error", END, BF_TRY_NOBODY_KNOWS, BF_SIGN_FAULT},
 
-    /* It was accepted before: nothing can say any more that it did not run. */
+    /* The app's own words, which come once. */
+    {R, 401, APP("bad_signature: ..."), "app_refuses_us", END,
+     BF_TRY_CREDENTIAL, BF_SIGN_CREDENTIAL},
+    {R, 400, APP("bad_digest: ..."), "refused", END, BF_TRY_REFUSED,
+     BF_SIGN_NONE},
+    {R, 422, APP("wrong_workspace: ..."), "refused", END, BF_TRY_REFUSED,
+     BF_SIGN_NONE},
+    {R, 503, APP("server busy"), "unavailable", END, BF_TRY_NOT_STARTED,
+     BF_SIGN_FAULT},
+
+    /* It was accepted before: nobody else can say that it did not run. */
     {R, 404, HTTP "invalid function call", "result_gone", END,
      BF_TRY_NOBODY_KNOWS, BF_SIGN_NONE},
     {R, 404, HTTP "app for invoked web endpoint is stopped", "result_gone", END,

@@ -8,6 +8,7 @@
 #define POST (1U << BF_MODAL_POST)
 #define RESULT (1U << BF_MODAL_RESULT)
 #define BOTH (POST | RESULT)
+#define TURNED_AWAY "\"delivery\":\"did_not_run\"" /* bfrunner/execute.py */
 #define LOOK_AT 4096U /* of a body: its words stand at the start */
 
 /*
@@ -21,9 +22,9 @@
             cause, BF_MODAL_END, BF_TRY_##what, BF_SIGN_##sign, NULL           \
         }                                                                      \
     }
-#define STOP(from, to, text, cause, words)                                     \
+#define STOP(phases, from, to, text, cause, words)                             \
     {                                                                          \
-        POST, from, to, text,                                                  \
+        phases, from, to, text,                                                \
         {                                                                      \
             cause, BF_MODAL_END, BF_TRY_CREDENTIAL, BF_SIGN_CREDENTIAL, words  \
         }                                                                      \
@@ -54,19 +55,29 @@ static const struct row rows[] = {
     GO(BOTH, 200, 200, "answered", READ, GOOD),
     GO(BOTH, 303, 303, "runs_on", FOLLOW, GOOD),
 
-    STOP(401, 401, NULL, "bad_credentials",
+    /*
+     * The edge sent a 303 before our app had decided. What the app says then
+     * is given out once: asked again, nobody knows of it any more.
+     */
+    STOP(RESULT, 401, 401, TURNED_AWAY, "app_refuses_us",
+         "the app refuses our signature (401)"),
+    END(RESULT, 400, 499, TURNED_AWAY, "refused", REFUSED, NONE),
+    END(RESULT, 503, 503, TURNED_AWAY, "unavailable", NOT_STARTED, FAULT),
+
+    STOP(POST, 401, 401, NULL, "bad_credentials",
          "Modal refuses MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, or the app our "
          "signature (401)"),
-    STOP(402, 402, NULL, "payment_required", "Modal wants to be paid (402)"),
-    STOP(403, 403, NULL, "forbidden",
+    STOP(POST, 402, 402, NULL, "payment_required",
+         "Modal wants to be paid (402)"),
+    STOP(POST, 403, 403, NULL, "forbidden",
          "this proxy token, or this key, may not call this endpoint (403)"),
-    STOP(404, 404, "app for invoked web endpoint is stopped", "app_stopped",
-         "the app behind modal.url is stopped"),
-    STOP(404, 404, "is disabled", "workspace_disabled",
+    STOP(POST, 404, 404, "app for invoked web endpoint is stopped",
+         "app_stopped", "the app behind modal.url is stopped"),
+    STOP(POST, 404, 404, "is disabled", "workspace_disabled",
          "the Modal workspace behind modal.url is disabled"),
-    STOP(429, 429, "spend limit", "spend_limit",
+    STOP(POST, 429, 429, "spend limit", "spend_limit",
          "the Modal workspace has reached its spend limit"),
-    STOP(300, 399, NULL, "redirected",
+    STOP(POST, 300, 399, NULL, "redirected",
          "modal.url answers with a redirect to elsewhere"),
 
     END(POST, 400, 400, "bad redirect method", "bad_redirect_method", REFUSED,
