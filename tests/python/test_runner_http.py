@@ -379,6 +379,7 @@ class Trust(Base):
             "        try: os.listdir(f'/proc/{pid}/fd') if name == 'fd' else "
             "open(f'/proc/{pid}/{name}').read(1)\n"
             "        except PermissionError: tried.append(name)\n"
+            "    os.listdir(os.environ['HOME'])\n"
             "    return [os.getuid(), os.getgroups(), tried]\n"
         )
         inputs = json.dumps({"pid": server.process.pid})
@@ -523,6 +524,42 @@ class Hostile(Base):
         self.assertEqual(counts["runs"], outcomes.count(200))
         self.assertEqual(counts.get("busy", 0), outcomes.count(503))
 
+    def test_a_storm_leaves_nothing_behind(self) -> None:
+        """Clients that leave at any moment, runs of every kind, and a runner
+        that is killed among them."""
+        server = self.serve("--slots=3", "--templates=3", keys=key_line(KEY))
+        server.until(status="ok")
+        descriptors = Path(f"/proc/{server.process.pid}/fd")
+        before = len(list(descriptors.iterdir()))
+        seen: set[int] = set()
+        wrong: list[BaseException] = []
+
+        def client(number: int) -> None:
+            dice = random.Random(number)
+            try:
+                for _ in range(25):
+                    status = _whatever(server, dice)
+                    seen.add(status)
+            except BaseException as error:
+                wrong.append(error)
+
+        clients = [threading.Thread(target=client, args=(n,)) for n in range(5)]
+        for thread in clients:
+            thread.start()
+        for _ in range(3):
+            _until(lambda: _children(server.process.pid))
+            for pid in _children(server.process.pid):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(0.5)
+        for thread in clients:
+            thread.join()
+        self.assertEqual(wrong, [])
+        self.assertLessEqual(seen, {0, 200, 400, 500, 503})
+        server.until(status="ok", runs=0, held_bytes=0, connections=1)
+        _until(lambda: len(list(descriptors.iterdir())) <= before)
+        with server.connect() as wire:
+            self.assertEqual(wire.ask(request())[0], 200)
+
     def test_bodies_have_a_ceiling_together(self) -> None:
         server = self.serve("--held-bytes", "1000000")
         big = request("#" * 700_000 + "\n" + HELLO)
@@ -534,6 +571,40 @@ class Hostile(Base):
         self.assertEqual(first.reply()[0], 200)
         self.assertEqual(second.ask(big, {})[0], 200)
         self.assertEqual(second.ask(request("#" * 1_000_000), {})[0], 413)
+
+
+KINDS = (
+    HELLO,
+    "def run():\n    time.sleep(0.1)\n",
+    "def run():\n    while True: pass\n",
+    "def run():\n    os._exit(1)\n",
+    "def run():\n    return os.fork() and 1\n",
+    "def run():\n    return 'x' * 100_000\n",
+)
+
+
+def _whatever(server: RunnerServer, dice: random.Random) -> int:
+    """One request, whole or not; its status, 0 when it was not waited for."""
+    more = {"timeout_seconds": "0.5", "workspace_id": f"w{dice.randrange(3)}"}
+    body = request(dice.choice(KINDS), **more)
+    headers = signed(server.url, body)
+    with server.connect() as wire:
+        match dice.randrange(10):
+            case 0:
+                wire.begin(body, headers)
+                time.sleep(dice.random() * 0.2)
+                return 0
+            case 1:
+                wire.send(wire.head(body, headers) + body[: dice.randrange(len(body))])
+                return 0
+            case 2:
+                headers["signature"] = "bf=:AAAA:"
+        return wire.ask(body, headers)[0]
+
+
+def _children(pid: int) -> list[int]:
+    listed = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    return [int(word) for word in listed.split()]
 
 
 def _ask_with(wire: object, key: object) -> int:

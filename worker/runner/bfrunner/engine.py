@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,8 @@ class Engine:
         more: dict[str, Any] = {}
         if self._run_as is not None:
             more = {"user": self._run_as, "group": _group(self._run_as)}
-            more |= {"extra_groups": []}
+            home = {"HOME": tempfile.gettempdir()}  # ours is closed to it
+            more |= {"extra_groups": [], "env": {**os.environ, **home}}
         return subprocess.Popen(
             [*command, *self._arguments],
             pass_fds=[fd],
