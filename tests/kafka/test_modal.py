@@ -144,7 +144,6 @@ class WebTest(ModalCase):
             self.assertEqual(metered[job.id], [RAN])
         self.assertEqual(len(edge.runs), len(jobs))
         self.assertGreater(edge.stats["redirected"], 30)
-        self.assertGreater(edge.stats["by_hash"], 0)
         self.assertNotIn("refused", edge.stats)
         self.assertEqual(edge.stats["gzipped"], 1, "the one that pays")
         key = bfwire.key_id(bfwire.public_bytes(self.fleet.keys.private["run"]))
@@ -319,7 +318,8 @@ class WebTest(ModalCase):
         self.assertEqual(unknown.stop(), 0)
         self.assertEqual(self.edge.runs, [])
         self.edge.trust(trusted_run_keys(self.fleet.keys.folder / "trusted"))
-        for fault in ("spend_limit", "app_stopped", "workspace_disabled"):
+        faults = ("spend_limit", "app_stopped", "workspace_disabled")
+        for fault in faults if FULL else faults[:1]:
             rule = self.edge.rule(fault)
             worker = self.fleet.started(self.worker(fault.replace("_", "-")))
             wait_until(lambda rule=rule: rule.hits > 0, HANG_S, fault)
@@ -556,7 +556,7 @@ class ChaosTest(ModalCase):
     shards = 12
 
     def test_once_all_the_same(self) -> None:
-        jobs = 5000 if FULL else 600
+        jobs = 5000 if FULL else 400
         edge = self.serve(hop_s=0.05, delay_s=0.02)
         edge.chaos(0.05)
         edge.rule("redirect", share=0.1)
