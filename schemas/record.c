@@ -4,6 +4,8 @@
 
 /* All that a result or a usage row of no great length puts into one. */
 #define CHUNK_BYTES 1216
+/* All that a job, a result or a usage row usually has. */
+#define USUAL_HEADERS 24
 
 /* Owned bytes; a record frees all of its chunks at once. */
 struct bf_chunk {
@@ -15,14 +17,12 @@ struct bf_chunk {
 
 void bf_record_init(struct bf_record *rec, const char *topic, int32_t partition)
 {
-    /* Not the headers: 1.5 KB that nheaders says are not there. */
-    memset(rec, 0, offsetof(struct bf_record, headers));
-    rec->topic = topic;
-    rec->partition = partition;
-    rec->offset = -1;
-    rec->timestamp_ms = -1;
-    rec->nheaders = 0;
-    rec->chunks = NULL;
+    *rec = (struct bf_record){
+        .topic = topic,
+        .partition = partition,
+        .offset = -1,
+        .timestamp_ms = -1,
+    };
 }
 
 void bf_record_release(struct bf_record *rec)
@@ -33,7 +33,8 @@ void bf_record_release(struct bf_record *rec)
         free(rec->chunks);
         rec->chunks = next;
     }
-    rec->nheaders = 0;
+    free(bf_take(rec->headers));
+    rec->nheaders = rec->max_headers = 0;
     rec->key = (struct bf_slice){NULL, 0};
     rec->value = (struct bf_slice){NULL, 0};
 }
@@ -116,12 +117,28 @@ int bf_record_own_all(struct bf_record *rec, struct bf_err *err)
     return 0;
 }
 
+/* A record lives for seconds beside thousands: no more than it needs. */
+static int make_room(struct bf_record *rec, struct bf_err *err)
+{
+    size_t max = rec->max_headers > 0 ? BF_MAX_HEADERS : USUAL_HEADERS;
+    struct bf_header *grown =
+        reallocarray(rec->headers, max, sizeof(*rec->headers));
+
+    if (!grown)
+        return bf_err_oom(err);
+    rec->headers = grown;
+    rec->max_headers = max;
+    return 0;
+}
+
 int bf_record_ref(struct bf_record *rec, struct bf_slice name,
                   struct bf_slice value, struct bf_err *err)
 {
     if (rec->nheaders >= BF_MAX_HEADERS)
         return bf_err_set(err, BF_ERR_REJECT, "too_many_headers",
                           "more than %d headers", BF_MAX_HEADERS);
+    if (rec->nheaders == rec->max_headers && make_room(rec, err))
+        return -1;
     rec->headers[rec->nheaders].name = name;
     rec->headers[rec->nheaders].value = value;
     rec->nheaders++;

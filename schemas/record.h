@@ -3,8 +3,9 @@
 
 /*
  * A Kafka record as bytes and headers, without Kafka: what every codec reads
- * and writes. A record that was read borrows everything from the message it
- * was read from; a record that was built owns what was put into it.
+ * and writes. A record that was read borrows every byte from the message
+ * it was read from; a record that was built owns what was put into it. Either
+ * is to be released.
  */
 
 #include <stdint.h>
@@ -25,9 +26,10 @@ struct bf_record {
     int64_t offset;       /* -1 when not read from a log */
     int64_t timestamp_ms; /* -1 when unknown */
     struct bf_slice key;
-    struct bf_slice value; /* ptr NULL: a tombstone */
-    struct bf_header headers[BF_MAX_HEADERS];
+    struct bf_slice value;     /* ptr NULL: a tombstone */
+    struct bf_header *headers; /* owned; what they name is not */
     size_t nheaders;
+    size_t max_headers;      /* private: as many have room */
     struct bf_chunk *chunks; /* private: owned bytes */
 };
 

@@ -79,10 +79,7 @@ void bf_chores_free(struct bf_chores *chores)
 
 static void free_item(struct bf_item *item)
 {
-    for (size_t i = 0; i < item->nout; i++) {
-        bf_record_release(item->out[i]);
-        free(item->out[i]);
-    }
+    bf_item_drop(item);
     free(item);
 }
 
@@ -101,11 +98,9 @@ static struct bf_item *new_item(const struct bf_chores *chores,
 {
     const struct bf_task_names *names = &chores->config.names;
     struct bf_item *item = calloc(1, sizeof(*item));
-    struct bf_record *rec = calloc(1, sizeof(*rec));
+    struct bf_record *rec;
 
-    if (!item || !rec) {
-        free(item);
-        free(rec);
+    if (!item) {
         bf_err_oom(err);
         return NULL;
     }
@@ -113,10 +108,8 @@ static struct bf_item *new_item(const struct bf_chores *chores,
     item->of_chore = true;
     item->shard = idle->shard;
     item->epoch = idle->epoch;
-    bf_record_init(rec, bf_topic_name(names->topics, BF_TOPIC_USAGE),
-                   (int32_t)idle->shard);
-    item->out[item->nout++] = rec;
-    if (bf_idle_build(&idle->idle, names->fleet, rec, err)) {
+    rec = bf_item_add(item, bf_topic_name(names->topics, BF_TOPIC_USAGE), err);
+    if (!rec || bf_idle_build(&idle->idle, names->fleet, rec, err)) {
         free_item(item);
         return NULL;
     }

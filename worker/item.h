@@ -50,16 +50,18 @@ struct bf_item {
     uint32_t shard;
     uint32_t epoch;
     enum bf_lane lane;
-    int64_t from, to;                       /* completes [from, to) */
-    struct bf_record *out[BF_ITEM_OUTPUTS]; /* owned, freed by the loop */
+    int64_t from, to;       /* completes [from, to) */
+    struct bf_record **out; /* owned; see bf_item_add() */
     size_t nout;
-    size_t nsigned;        /* of out; committer's */
-    bool of_shard;         /* about the shard itself, not about a job */
-    bool of_chore;         /* outputs of housekeeping, see chores.h */
-    bool wants_base;       /* the shard's b entries are written, too */
-    bool has_entry;        /* entry is written with the rest */
-    struct bf_entry entry; /* seq is filled in by the committer */
-    struct bf_entry *more; /* further entries, the sender's; or NULL */
+    struct bf_record *few[3]; /* private: where out is, of a usual one */
+    struct bf_record **many;  /* private: and of others */
+    size_t nsigned;           /* of out; committer's */
+    bool of_shard;            /* about the shard itself, not about a job */
+    bool of_chore;            /* outputs of housekeeping, see chores.h */
+    bool wants_base;          /* the shard's b entries are written, too */
+    bool has_entry;           /* entry is written with the rest */
+    struct bf_entry entry;    /* seq is filled in by the committer */
+    struct bf_entry *more;    /* further entries, the sender's; or NULL */
     size_t nmore;
     bool finishes; /* a job with this id has ended: remembered in a d entry */
     unsigned char finished_id[BF_FINISHED_ID_SIZE];
@@ -68,6 +70,14 @@ struct bf_item {
     enum bf_item_end end; /* committer's answer */
     rd_kafka_resp_err_t refused;
 };
+
+/*
+ * One more output, for the item's shard; there may be BF_ITEM_OUTPUTS. NULL: no
+ * memory. The loop's, as is bf_item_drop(), which frees all outputs.
+ */
+struct bf_record *bf_item_add(struct bf_item *item, const char *topic,
+                              struct bf_err *err);
+void bf_item_drop(struct bf_item *item);
 
 /* Does this very item end a job? (A started entry goes before, without.) */
 static inline bool bf_item_finishes(const struct bf_item *item)

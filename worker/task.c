@@ -49,23 +49,12 @@ struct bf_task *bf_task_new_gap(const char *topic, uint32_t shard, int64_t from,
     return task;
 }
 
-static void drop_outputs(struct bf_item *item)
-{
-    for (size_t i = 0; i < item->nout; i++) {
-        bf_record_release(item->out[i]);
-        free(bf_take(item->out[i]));
-    }
-    item->nout = 0;
-    item->nsigned = 0;
-    item->bytes = 0;
-}
-
 void bf_task_free(struct bf_task *task)
 {
     if (!task)
         return;
     bf_assert(task->timer.slot == 0 && !task->runner_call && !task->http_call);
-    drop_outputs(&task->item);
+    bf_item_drop(&task->item);
     if (task->run)
         task->run->backend->free(task->run);
     bf_block_free(task->block);
@@ -144,24 +133,6 @@ void bf_task_entry(struct bf_task *task, bool tombstone)
     entry->r.id_origin = task->job.id_origin;
 }
 
-static struct bf_record *add_output(struct bf_task *task,
-                                    const struct bf_task_names *names,
-                                    enum bf_topic topic, struct bf_err *err)
-{
-    struct bf_item *item = &task->item;
-    struct bf_record *rec = calloc(1, sizeof(*rec));
-
-    bf_assert(item->nout < BF_ITEM_OUTPUTS);
-    if (!rec) {
-        bf_err_oom(err);
-        return NULL;
-    }
-    bf_record_init(rec, bf_topic_name(names->topics, topic),
-                   task->source.partition);
-    item->out[item->nout++] = rec;
-    return rec;
-}
-
 static void weigh(struct bf_item *item)
 {
     for (size_t i = 0; i < item->nout; i++)
@@ -172,7 +143,8 @@ static void weigh(struct bf_item *item)
 static int add_lost(struct bf_task *task, const struct bf_task_names *names,
                     const struct bf_lost_run *lost, struct bf_err *err)
 {
-    struct bf_record *rec = add_output(task, names, BF_TOPIC_USAGE, err);
+    struct bf_record *rec = bf_item_add(
+        &task->item, bf_topic_name(names->topics, BF_TOPIC_USAGE), err);
     struct bf_end end = {
         .job = &task->job,
         .source = &task->source,
@@ -199,7 +171,8 @@ typedef int build_fn(const struct bf_end *end, const char *fleet,
 static int add_built(struct bf_task *task, const struct bf_task_names *names,
                      enum bf_topic topic, build_fn *build, struct bf_err *err)
 {
-    struct bf_record *rec = add_output(task, names, topic, err);
+    struct bf_record *rec =
+        bf_item_add(&task->item, bf_topic_name(names->topics, topic), err);
 
     return rec ? build(&task->end, names->fleet, rec, err) : -1;
 }
@@ -207,7 +180,8 @@ static int add_built(struct bf_task *task, const struct bf_task_names *names,
 static int add_dead(struct bf_task *task, const struct bf_task_names *names,
                     const struct bf_death *death, struct bf_err *err)
 {
-    struct bf_record *rec = add_output(task, names, BF_TOPIC_DEADLETTER, err);
+    struct bf_record *rec = bf_item_add(
+        &task->item, bf_topic_name(names->topics, BF_TOPIC_DEADLETTER), err);
 
     return rec ? bf_dead_build(death, names->fleet, rec, err) : -1;
 }
@@ -217,7 +191,7 @@ int bf_task_outputs(struct bf_task *task, const struct bf_task_names *names,
 {
     struct bf_end *end = &task->end;
 
-    drop_outputs(&task->item);
+    bf_item_drop(&task->item);
     end->job = &task->job;
     end->source = &task->source;
     end->attempt = task->attempt;
@@ -244,7 +218,7 @@ int bf_task_outputs(struct bf_task *task, const struct bf_task_names *names,
 int bf_task_letter(struct bf_task *task, const struct bf_task_names *names,
                    const struct bf_death *death, struct bf_err *err)
 {
-    drop_outputs(&task->item);
+    bf_item_drop(&task->item);
     if (add_dead(task, names, death, err))
         return -1;
     weigh(&task->item);

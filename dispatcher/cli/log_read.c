@@ -29,6 +29,10 @@ static int take(struct reading *reading, const rd_kafka_message_t *msg,
     struct bf_err why = {0};
     int bad = bf_kafka_record(msg, reading->range->topic, &rec, &why);
 
+    if (bad && why.kind != BF_ERR_REJECT) {
+        *err = why;
+        return -1;
+    }
     if (reading->range->single) {
         reading->left = 0;
         if (msg->offset != reading->range->offset)
