@@ -636,7 +636,8 @@ class ModalApi:
             await self._bad_message(stream, wire, rule, answer)
         wire._transport.write(wire._h2_connection.data_to_send())
         if fault in ("goaway", "disconnect", "half"):
-            wire._transport.close()
+            # close() would wait half a minute for the peer to say goodbye.
+            self._loop.call_later(0.02, wire._transport.abort)
         # grpclib would answer for whoever returns without having done so.
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.sleep(3600 if fault != "no_status" else 0)
