@@ -30,7 +30,10 @@ struct world {
     struct bf_buf body, headers;
     size_t sent[BF_STAGES]; /* calls, with all attempts */
     size_t puts, gets;
-    char key[128]; /* idempotency key of the last FunctionMap */
+    int store;             /* what the store of blobs answers; 0: 200 */
+    bool result_is_a_blob; /* whatever its size */
+    struct bf_buf value;   /* the store's */
+    char key[128];         /* idempotency key of the last FunctionMap */
 };
 
 static void set_up_at(struct world *w, const char *url)
@@ -50,7 +53,8 @@ static void set_up_at(struct world *w, const char *url)
                                 .block = LIT(block_text),
                                 .inputs = LIT("{\"a\": 1}")},
                         .body = {.max = 1 << 20},
-                        .headers = {.max = 4096}};
+                        .headers = {.max = 4096},
+                        .value = {.max = 4096}};
     w->block = bf_block_parse(w->job.block, &err);
     assert_non_null(w->block);
     w->input = (struct bf_run_input){
@@ -72,6 +76,7 @@ static void tear_down(struct world *w)
     bf_block_free(w->block);
     bf_buf_release(&w->body);
     bf_buf_release(&w->headers);
+    bf_buf_release(&w->value);
 }
 
 static struct bf_run *begin(struct world *w)
@@ -204,8 +209,8 @@ struct row {
     size_t cancels; /* that are left to a chore */
 };
 
-static void put_message(struct bf_pb_out *out, enum bf_modal_stage stage,
-                        const struct row *row)
+static void put_message(const struct world *w, struct bf_pb_out *out,
+                        enum bf_modal_stage stage, const struct row *row)
 {
     size_t urls;
 
@@ -230,7 +235,8 @@ static void put_message(struct bf_pb_out *out, enum bf_modal_stage stage,
         break;
     case BF_STAGE_OUTPUTS:
         put_outputs(out, row && row->result ? row->result : 1,
-                    row && row->head.ptr ? row->head : S(HEAD), NONE);
+                    row && row->head.ptr ? row->head : S(HEAD),
+                    w->result_is_a_blob ? S("bl-2") : NONE);
         break;
     case BF_STAGE_DOWNLOAD:
         bf_pb_bytes(out, BlobGetResponse_download_url, S("https://s3.test/2"));
@@ -269,7 +275,7 @@ static struct bf_reply answer(struct world *w, enum bf_modal_stage stage,
     struct bf_pb_out out;
 
     bf_pb_start(&out, &message, NULL);
-    put_message(&out, stage, row);
+    put_message(w, &out, stage, row);
     assert_int_equal(bf_pb_done(&out), 0);
     bf_buf_clear(&w->body);
     bf_buf_clear(&w->headers);
@@ -343,7 +349,10 @@ static struct bf_reply serve(struct world *w, const struct bf_request *request,
     if (!strstr(request->url, BF_MODAL_SERVICE)) {
         w->puts += request->method == BF_PUT;
         w->gets += request->method == BF_GET;
-        return (struct bf_reply){.kind = BF_REPLY_OK, .status = 200};
+        w->ms += 5;
+        return (struct bf_reply){.kind = BF_REPLY_OK,
+                                 .status = w->store ? w->store : 200,
+                                 .body = bf_buf_slice(&w->value)};
     }
     stage = stage_of(request);
     w->sent[stage]++;
@@ -437,6 +446,54 @@ static void test_large_arguments(void **state)
     assert_int_equal(end.outcome, BF_OUTCOME_SUCCEEDED);
     assert_int_equal(w.sent[BF_STAGE_UPLOAD], 1);
     assert_int_equal(w.puts, 1);
+    tear_down(&w);
+}
+
+static void test_large_result(void **state)
+{
+    struct bf_run_end end;
+    struct bf_run *run;
+    struct world w;
+
+    (void)state;
+    set_up(&w);
+    w.result_is_a_blob = true;
+    put_value(&w.value, S(HEAD));
+    run = drive(&w, NULL, &end);
+    assert_int_equal(end.outcome, BF_OUTCOME_SUCCEEDED);
+    assert_slice(end.result, "{\"r\": 1}");
+    assert_int_equal(w.sent[BF_STAGE_DOWNLOAD], 1);
+    assert_int_equal(w.gets, 1);
+    bf_backend_modal_grpc.free(run);
+    tear_down(&w);
+}
+
+/* Before the call nothing ran; after it the result is lost. */
+static void test_store_fails(void **state)
+{
+    static char inputs[3 << 20];
+    struct bf_run_end end;
+    struct world w;
+
+    (void)state;
+    set_up(&w);
+    w.store = 503;
+    w.job.inputs = (struct bf_slice){inputs, sizeof(inputs)};
+    memset(inputs, '1', sizeof(inputs));
+    bf_backend_modal_grpc.free(drive(&w, NULL, &end));
+    assert_int_equal(w.puts, 3);
+    assert_int_equal(w.sent[BF_STAGE_MAP], 0);
+    assert_string_equal(end.cause, "unavailable");
+    assert_true(end.again);
+    tear_down(&w);
+    set_up(&w);
+    w.store = 404;
+    w.result_is_a_blob = true;
+    bf_backend_modal_grpc.free(drive(&w, NULL, &end));
+    assert_int_equal(w.gets, 5);
+    assert_string_equal(end.cause, "result_lost");
+    assert_int_equal(end.delivery, BF_DELIVERY_UNKNOWN);
+    assert_int_equal(w.modal->ncancels, 0);
     tear_down(&w);
 }
 
@@ -822,6 +879,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_run),
         cmocka_unit_test(test_large_arguments),
+        cmocka_unit_test(test_large_result),
+        cmocka_unit_test(test_store_fails),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_one_asks_for_all),
