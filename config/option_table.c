@@ -125,9 +125,15 @@ static const char *const format_words[] = {
     [BF_LOG_JSON + 1] = NULL,
 };
 static const char *const backend_words[] = {
-    [BF_BACKEND_NOOP] = "noop",    [BF_BACKEND_HTTP] = "http",
-    [BF_BACKEND_LOCAL] = "local",  [BF_BACKEND_MODAL] = "modal",
-    [BF_BACKEND_MODAL + 1] = NULL,
+    [BF_BACKEND_NOOP] = "noop",   [BF_BACKEND_HTTP] = "http",
+    [BF_BACKEND_LOCAL] = "local", [BF_BACKEND_MODAL] = "modal",
+    [BF_BACKEND_E2B] = "e2b",     [BF_BACKEND_E2B + 1] = NULL,
+};
+static const char *const e2b_words[] = {
+    [BF_E2B_EXECUTE] = "execute",
+    [BF_E2B_ENVD] = "envd",
+    [BF_E2B_SERVER] = "server",
+    [BF_E2B_SERVER + 1] = NULL,
 };
 static const char *const dialect_words[] = {
     [BF_MODAL_BLOCKFLEET] = "blockfleet",
@@ -185,7 +191,8 @@ _Static_assert(sizeof(enum bf_log_level) == sizeof(int) &&
                    sizeof(enum bf_backend_kind) == sizeof(int) &&
                    sizeof(enum bf_modal_dialect) == sizeof(int) &&
                    sizeof(enum bf_modal_transport) == sizeof(int) &&
-                   sizeof(enum bf_modal_gzip) == sizeof(int),
+                   sizeof(enum bf_modal_gzip) == sizeof(int) &&
+                   sizeof(enum bf_e2b_way) == sizeof(int),
                "enums are stored as int");
 
 const struct bf_option bf_options[] = {
@@ -249,7 +256,7 @@ const struct bf_option bf_options[] = {
      .name = "worker.backend", .programs = W, .value = "noop",
      .help = "Where blocks run: noop answers at once (tests), http is one "
              "plain endpoint, local is this machine, modal is an app on "
-             "Modal."},
+             "Modal, e2b is sandboxes of E2B."},
     {INT(worker.processes, 1, 256), .name = "worker.processes", .programs = W,
      .value = "1",
      .help = "Processes of one worker, for more cores; each is a member of the "
@@ -372,6 +379,71 @@ const struct bf_option bf_options[] = {
      .name = "modal.new_workspaces_burst", .programs = W, .value = "900",
      .help = "Such workspaces beyond modal.new_workspaces that may go at "
              "once."},
+
+    {STRING(e2b.api_url), .name = "e2b.api_url", .programs = W, .value = "",
+     .form = &no_url_form,
+     .help =
+         "E2B's API; empty is https://api.<e2b.domain>. Also E2B_API_URL in "
+         "the environment."},
+    {STRING(e2b.sandbox_url), .name = "e2b.sandbox_url", .programs = W,
+     .value = "", .form = &no_url_form,
+     .help = "Where sandboxes are reached, by routing headers; empty is "
+             "https://sandbox.<e2b.domain>. Also E2B_SANDBOX_URL in the "
+             "environment."},
+    {STRING(e2b.domain), .name = "e2b.domain", .programs = W,
+     .value = "e2b.app", .form = &text_form,
+     .help = "E2B's domain, or a compatible cloud's; sandboxes outside of it "
+             "are refused. Also E2B_DOMAIN in the environment."},
+    {BOOL(e2b.subdomain), .name = "e2b.subdomain", .programs = W,
+     .value = "false",
+     .help = "Reach sandboxes as https://<port>-<id>.<e2b.domain>, for clouds "
+             "without routing headers: a connection for each."},
+    {STRING(e2b.template_id), .name = "e2b.template", .programs = W,
+     .value = "code-interpreter-v1", .form = &text_form,
+     .help = "Template of the sandboxes. Also E2B_TEMPLATE_ID in the "
+             "environment."},
+    {ENUM(e2b.path, enum bf_e2b_way, e2b_words), .name = "e2b.path",
+     .programs = W, .value = "execute",
+     .help = "How runs get into a sandbox: execute through the code "
+             "interpreter of the stock template, envd as a process of any "
+             "template with Python 3.11, server through our block server in a "
+             "template of ours, signed."},
+    {INT(e2b.port, 1, 65535), .name = "e2b.port", .programs = W,
+     .value = "8000",
+     .help = "Port of the block server in a template of ours."},
+    {STRING(e2b.key_file), .name = "e2b.key_file", .programs = W, .value = "",
+     .help = "File with the API key (e2b_...), readable by its owner alone; "
+             "empty is E2B_API_KEY in the environment."},
+    {DURATION(e2b.timeout_ms, 30 * SECONDS, 24 * HOURS), .name = "e2b.timeout",
+     .programs = W, .value = "300s",
+     .help = "How long a sandbox outlives its last renewal when nobody deletes "
+             "it. Also E2B_SANDBOX_TIMEOUT, in seconds, in the environment."},
+    {DURATION(e2b.idle_timeout_ms, 0, 24 * HOURS), .name = "e2b.idle_timeout",
+     .programs = W, .value = "60s",
+     .help = "How long a sandbox is kept without a run. Also "
+             "E2B_SANDBOX_IDLE_TIMEOUT, in seconds, in the environment."},
+    {INT(e2b.sandboxes, 1, 10000), .name = "e2b.sandboxes", .programs = W,
+     .value = "18",
+     .help = "Sandboxes of one process at once. E2B counts those of all: 20, "
+             "or 100 and more, a few of which are best left free."},
+    {INT(e2b.creates, 1, 1000), .name = "e2b.creates", .programs = W,
+     .value = "1",
+     .help = "Sandboxes that one process creates in a second. E2B allows 1, or "
+             "5, to all of them."},
+    {BOOL(e2b.strict), .name = "e2b.strict", .programs = W, .value = "false",
+     .help =
+         "A new sandbox for each run. Otherwise runs of one workspace share "
+         "them, one at a time."},
+    {BOOL(e2b.adopt), .name = "e2b.adopt", .programs = W, .value = "true",
+     .help = "Use sandboxes that another worker has left behind, once they are "
+             "made new; otherwise they are deleted."},
+    {BOOL(e2b.internet), .name = "e2b.internet", .programs = W,
+     .value = "false", .help = "May user code reach the network?"},
+    {INT(e2b.vcpu, 0, 1024), .name = "e2b.vcpu", .programs = W, .value = "2",
+     .help = "vCPUs of the template, for usage, until E2B has said it; 0 is "
+             "not known."},
+    {SIZE(e2b.memory_bytes, 0, 1024 * G), .name = "e2b.memory", .programs = W,
+     .value = "2G", .help = "The same of its memory."},
 
     {STRING(local.python), .name = "local.python", .programs = W,
      .value = "python3", .form = &text_form,

@@ -31,10 +31,17 @@ static const char *const env_reserved[] = {
 /* Names that users of a provider have in their environment already. */
 static const struct {
     const char *variable, *option;
+    const char *unit; /* of a bare number */
 } env_aliases[] = {
-    {"MODAL_WEB_ENDPOINT_URL", "modal.url"},
-    {"MODAL_SERVER_URL", "modal.api_url"},
-    {"MODAL_ENVIRONMENT", "modal.environment"},
+    {"MODAL_WEB_ENDPOINT_URL", "modal.url", ""},
+    {"MODAL_SERVER_URL", "modal.api_url", ""},
+    {"MODAL_ENVIRONMENT", "modal.environment", ""},
+    {"E2B_API_URL", "e2b.api_url", ""},
+    {"E2B_SANDBOX_URL", "e2b.sandbox_url", ""},
+    {"E2B_DOMAIN", "e2b.domain", ""},
+    {"E2B_TEMPLATE_ID", "e2b.template", ""},
+    {"E2B_SANDBOX_TIMEOUT", "e2b.timeout", "s"},
+    {"E2B_SANDBOX_IDLE_TIMEOUT", "e2b.idle_timeout", "s"},
 };
 
 /* Where a value comes from, and what must be known while it is applied. */
@@ -568,18 +575,29 @@ static bool take_secret(const char *variable, char *value)
     return true;
 }
 
+static int set_alias(struct bf_settings *settings, size_t i, const char *value,
+                     struct bf_err *err)
+{
+    const struct origin origin = {.source = FROM_ENV};
+    bool bare = strspn(value, "0123456789") == strlen(value);
+    bf_autofree char *text = NULL;
+
+    if (asprintf(&text, "%s%s", value, bare ? env_aliases[i].unit : "") < 0) {
+        text = NULL;
+        return bf_err_oom(err);
+    }
+    return set_option(settings, env_aliases[i].option, text, &origin, err);
+}
+
 /* Before our own names, which win. */
 static int read_aliases(struct bf_settings *settings, struct bf_err *err)
 {
-    const struct origin origin = {.source = FROM_ENV};
-
     for (size_t i = 0; i < bf_countof(env_aliases); i++) {
         const char *variable = env_aliases[i].variable;
         const char *value =
             getenv(variable); /* NOLINT(concurrency-mt-unsafe) */
 
-        if (value && value[0] &&
-            set_option(settings, env_aliases[i].option, value, &origin, err))
+        if (value && value[0] && set_alias(settings, i, value, err))
             return bf_err_prefix(err, "environment %s", variable);
     }
     return 0;

@@ -39,6 +39,7 @@ enum bf_backend_kind {
     BF_BACKEND_HTTP,
     BF_BACKEND_LOCAL,
     BF_BACKEND_MODAL,
+    BF_BACKEND_E2B,
 };
 
 enum bf_modal_dialect {
@@ -55,6 +56,12 @@ enum bf_modal_gzip {
     BF_MODAL_GZIP_OFF,
     BF_MODAL_GZIP_AUTO,
     BF_MODAL_GZIP_ON,
+};
+
+enum bf_e2b_way {
+    BF_E2B_EXECUTE,
+    BF_E2B_ENVD,
+    BF_E2B_SERVER,
 };
 
 /* NULL-terminated. */
@@ -148,6 +155,26 @@ struct bf_settings {
         int64_t rate, burst; /* of calls; rate 0: no limit */
         int64_t new_workspaces, new_workspaces_burst; /* the same */
     } modal;
+
+    struct {
+        char *api_url;     /* or "": of the domain */
+        char *sandbox_url; /* the same */
+        char *domain;
+        bool subdomain;
+        char *template_id;
+        enum bf_e2b_way path;
+        int64_t port;
+        char *key_file; /* or "" */
+        int64_t timeout_ms;
+        int64_t idle_timeout_ms;
+        int64_t sandboxes; /* of one process */
+        int64_t creates;   /* a second */
+        bool strict;
+        bool adopt;
+        bool internet;
+        int64_t vcpu;
+        uint64_t memory_bytes;
+    } e2b;
 
     struct {
         char *python;

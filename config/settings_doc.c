@@ -19,6 +19,7 @@ static const struct {
     {"noop", "The noop backend"},
     {"http", "The http backend"},
     {"modal", "The modal backend"},
+    {"e2b", "The e2b backend"},
     {"local", "The local backend"},
     {"dispatcher", "Dispatcher"},
 };

@@ -208,5 +208,6 @@ extern const struct bf_backend bf_backend_local;
 extern const struct bf_backend bf_backend_modal;
 /* modal, too, by modal.transport grpc: bf_backend_find() does not know it. */
 extern const struct bf_backend bf_backend_modal_grpc;
+extern const struct bf_backend bf_backend_e2b;
 
 #endif

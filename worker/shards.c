@@ -315,6 +315,18 @@ bool bf_shards_owns(const struct bf_shards *shards, uint32_t shard,
            (slot->phase == BF_SHARD_OPEN || slot->phase == BF_SHARD_DRAINING);
 }
 
+bool bf_shards_since(const struct bf_shards *shards, uint32_t shard,
+                     uint32_t *ret_epoch, int64_t *ret_since_ms)
+{
+    const struct bf_shard_slot *slot = &shards->slots[shard];
+
+    if (!bf_shards_owns(shards, shard, slot->epoch))
+        return false;
+    *ret_epoch = slot->epoch;
+    *ret_since_ms = slot->since_ms;
+    return true;
+}
+
 bool bf_shards_draining(const struct bf_shards *shards, uint32_t shard)
 {
     return shards->slots[shard].phase == BF_SHARD_DRAINING;

@@ -56,6 +56,13 @@ void bf_shards_done(struct bf_shards *shards, uint32_t shard, uint32_t epoch);
 bool bf_shards_owns(const struct bf_shards *shards, uint32_t shard,
                     uint32_t epoch);
 
+/*
+ * Is it ours, and since when, in Unix time? Of two owners, the one after the
+ * other has the greater one, as far as their clocks agree.
+ */
+bool bf_shards_since(const struct bf_shards *shards, uint32_t shard,
+                     uint32_t *ret_epoch, int64_t *ret_since_ms);
+
 /* Is it being drained, so that nothing new may start? */
 bool bf_shards_draining(const struct bf_shards *shards, uint32_t shard);
 

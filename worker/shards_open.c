@@ -1,5 +1,6 @@
 #include "worker/shards_private.h"
 
+#include "config/clock.h"
 #include "config/fleet_topics.h"
 #include "config/log.h"
 #include "schemas/check.h"
@@ -120,6 +121,7 @@ static int open_shard(struct bf_shards *shards, uint32_t id,
     }
     tell_committer(shards, id, restored);
     slot->phase = BF_SHARD_OPEN;
+    slot->since_ms = bf_now_ms();
     slot->base_sent = false;
     slot->base_due_ms = INT64_MAX;
     bf_shards_expect_base(slot, !is_ahead_of_base(slot->state, restored));

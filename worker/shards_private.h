@@ -26,8 +26,9 @@ enum bf_shard_phase {
 struct bf_shard_slot {
     enum bf_shard_phase phase;
     uint32_t epoch;
-    bool leaving; /* in a REVOKE that is not answered yet */
-    bool reopen;  /* drained to be restored again, not to be given away */
+    int64_t since_ms; /* OPEN and DRAINING: Unix time */
+    bool leaving;     /* in a REVOKE that is not answered yet */
+    bool reopen;      /* drained to be restored again, not to be given away */
     struct bf_state_reader reader; /* ASKING and READING; its facts: STOPPED */
     struct bf_lane_reader lanes[BF_INPUT_LANES]; /* OPEN and DRAINING */
     struct bf_shard *state;                      /* the same */

@@ -23,6 +23,7 @@
 #include "worker/chores.h"
 #include "worker/committer.h"
 #include "worker/consumer.h"
+#include "worker/e2b_setup.h"
 #include "worker/metrics.h"
 #include "worker/runner_pool.h"
 #include "worker/runs.h"
@@ -60,6 +61,7 @@ struct bf_worker {
     struct bf_chores *chores;         /* NULL: the backend has none */
     struct bf_modal *modal;           /* NULL: another backend */
     struct bf_modal_grpc *modal_grpc; /* NULL: another, or another transport */
+    struct bf_e2b *e2b;               /* NULL: another backend */
     int epoll_fd;
     int signal_fd;
     int log_fd;
@@ -378,6 +380,31 @@ static int create_modal(struct bf_worker *w, struct bf_err *err)
     return w->modal ? 0 : -1;
 }
 
+static bool owns(const void *arg, uint32_t shard, uint32_t *ret_epoch,
+                 int64_t *ret_since_ms)
+{
+    const struct bf_worker *w = arg;
+
+    return !bf_consumer_is_lost(w->consumer) &&
+           bf_shards_since(w->shards, shard, ret_epoch, ret_since_ms);
+}
+
+static int create_e2b(struct bf_worker *w, struct bf_err *err)
+{
+    struct bf_e2b_setup setup = {
+        .settings = w->settings,
+        .shards = w->nshards,
+        .signer = bf_keyring_signer(w->keys, BF_PURPOSE_RUN),
+        .owner = owns,
+        .owner_arg = w,
+    };
+
+    if (w->settings->worker.backend != BF_BACKEND_E2B)
+        return 0;
+    w->e2b = bf_e2b_open(&setup, err);
+    return w->e2b ? 0 : -1;
+}
+
 /* As many as the backend has use for: the rest is better left in Kafka. */
 static size_t concurrency(const struct bf_settings *s)
 {
@@ -389,6 +416,8 @@ static size_t concurrency(const struct bf_settings *s)
     /* A run's time passes while it waits for a connection: none waits. */
     if (s->worker.backend == BF_BACKEND_HTTP)
         of_use = s->http.max_connections;
+    if (s->worker.backend == BF_BACKEND_E2B)
+        of_use = s->e2b.sandboxes;
     return (size_t)(of_use < max ? of_use : max);
 }
 
@@ -397,7 +426,8 @@ static const char *backend_name(const struct bf_settings *s)
     static const char *const names[] = {[BF_BACKEND_NOOP] = "noop",
                                         [BF_BACKEND_HTTP] = "http",
                                         [BF_BACKEND_LOCAL] = "local",
-                                        [BF_BACKEND_MODAL] = "modal"};
+                                        [BF_BACKEND_MODAL] = "modal",
+                                        [BF_BACKEND_E2B] = "e2b"};
 
     return names[s->worker.backend];
 }
@@ -420,6 +450,7 @@ static struct bf_backend_config backend_config(const struct bf_worker *w)
         .stdout_bytes = s->local.stdout_bytes,
         .modal = w->modal,
         .modal_grpc = w->modal_grpc,
+        .e2b = w->e2b,
     };
 }
 
@@ -504,9 +535,9 @@ static int build(struct bf_worker *w, struct bf_err *err)
                                 (unsigned int)s->worker.slots, &w->slot, err) ||
                    open_reader(w, err) || read_limits(w, err) ||
                    open_consumer(w, err) || start_committer(w, err) ||
-                   create_shards(w, err) || open_run_log(w, err) ||
-                   start_runners(w, err) || create_runs(w, err) ||
-                   create_chores(w, err) ||
+                   create_shards(w, err) || create_e2b(w, err) ||
+                   open_run_log(w, err) || start_runners(w, err) ||
+                   create_runs(w, err) || create_chores(w, err) ||
                    watch(w, bf_consumer_fd(w->consumer), err) ||
                    watch(w, bf_committer_fd(w->committer), err) ||
                    bf_consumer_subscribe(
@@ -630,6 +661,7 @@ void bf_worker_free(struct bf_worker *worker)
     bf_runs_free(worker->runs);
     bf_modal_free(worker->modal);
     bf_modal_grpc_free(worker->modal_grpc);
+    bf_e2b_free(worker->e2b);
     bf_runner_pool_free(worker->runners);
     bf_http_pool_free(worker->http);
     bf_shards_free(worker->shards);

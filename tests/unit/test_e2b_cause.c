@@ -190,6 +190,8 @@ static const struct {
     {PREPARE, OK, false, 500, "", 0, "prepare_failed", NOT_STARTED, DELETE,
      FRESH, false},
     {RUN, OK, false, 500, "", 0, "run_failed", UNKNOWN, DELETE, END, false},
+    {RUN, OK, false, 503, "{\"delivery\":\"did_not_run\"}",
+     BF_E2B_STREAM_PROMISED, "server_busy", NOT_STARTED, KEEP, END, false},
     {RUN, OK, false, 502, "{\"message\":\"connection reset\"}", 0, "run_failed",
      UNKNOWN, DELETE, END, false},
     {RUN, OK, false, 503, "", 0, "run_failed", UNKNOWN, DELETE, END, false},
@@ -292,7 +294,7 @@ static void test_invariants(void **state)
             .unsent = n / 33600 % 2,
             .message = "",
             .error_code = "",
-            .stream = (enum bf_e2b_stream)(n % 12),
+            .stream = (enum bf_e2b_stream)(n % 13),
         };
         const struct bf_e2b_cause *cause = bf_e2b_judge(&what);
 

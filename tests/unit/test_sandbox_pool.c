@@ -251,6 +251,24 @@ static void everything_goes_in_the_end(void **unused)
     bf_sandbox_pool_free(pool);
 }
 
+static void who_has_kin_waits_a_little(void **unused)
+{
+    struct bf_err err = {0};
+    struct bf_sandbox_pool *pool = bf_sandbox_pool_new(&small, &err);
+    struct bf_sandbox_want a = want("a", 0), b = want("b", 0);
+    struct bf_sandbox *idle = made(pool, &a, "i1");
+
+    (void)unused;
+    made(pool, &b, "i2");
+    made(pool, &b, "i3");
+    release(pool, idle, false, 1000);
+    b = want("b", 2999);
+    ask(pool, &b, BF_SANDBOX_WAIT);
+    b = want("b", 3000);
+    assert_ptr_equal(ask(pool, &b, BF_SANDBOX_EVICT), idle);
+    bf_sandbox_pool_free(pool);
+}
+
 /* ---- owners ---- */
 
 static void a_lost_shard_is_handed_over(void **unused)
@@ -676,6 +694,7 @@ int main(void)
         cmocka_unit_test(what_is_dirty_is_deleted),
         cmocka_unit_test(strict_is_one_run_each),
         cmocka_unit_test(the_longest_idle_one_gives_way),
+        cmocka_unit_test(who_has_kin_waits_a_little),
         cmocka_unit_test(creates_have_a_rate),
         cmocka_unit_test(those_being_made_have_a_ceiling),
         cmocka_unit_test(idle_ones_go_and_used_ones_are_renewed),

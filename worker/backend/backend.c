@@ -3,10 +3,8 @@
 #include "worker/http.h"
 
 static const struct bf_backend *const backends[] = {
-    &bf_backend_noop,
-    &bf_backend_http,
-    &bf_backend_local,
-    &bf_backend_modal,
+    &bf_backend_noop,  &bf_backend_http, &bf_backend_local,
+    &bf_backend_modal, &bf_backend_e2b,
 };
 
 const struct bf_backend *bf_backend_find(struct bf_slice name)

@@ -488,4 +488,6 @@ void bf_e2b_error_read(struct bf_slice body, struct bf_e2b_error *ret)
     keep(bf_json_slice(json_object_get(doc, "error_code")), ret->error_code,
          sizeof(ret->error_code));
     ret->about_port = json_is_integer(json_object_get(doc, "port"));
+    ret->did_not_run = bf_slice_is(
+        bf_json_slice(json_object_get(doc, "delivery")), "did_not_run");
 }

@@ -174,6 +174,7 @@ struct bf_e2b_error {
     char message[200];   /* "" when not said */
     char error_code[64]; /* the same */
     bool about_port;     /* the proxy's: the sandbox runs, its port is closed */
+    bool did_not_run;    /* our block server's promise, PROTOCOL.md §9 */
 };
 
 /* Of any answer, JSON or not. */

@@ -151,6 +151,8 @@ static const struct cause_row {
     STATUS(INSIDE, 400, 499, "wrong_template", NOT_STARTED, DELETE, END, true)
         STATUS(PREPARE, 500, 599, "prepare_failed", NOT_STARTED, DELETE,
                BF_E2B_FRESH, false)
+            ROW(RUN, OK, 500, 599, NULL, -1, -1, PROMISED, "server_busy",
+                NOT_STARTED, KEEP, END, false)
     /* 502 too: the proxy lost a sandbox that had the request. */
     STATUS(RUN, 500, 599, "run_failed", UNKNOWN, DELETE, END, false)
 

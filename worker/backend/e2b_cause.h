@@ -21,7 +21,7 @@ enum bf_e2b_ask {
     BF_E2B_ASK_RUN = 64,     /* user code may start */
 };
 
-/* What the body of a 200 to PREPARE or RUN turned out to be. */
+/* What the body of an answer to PREPARE or RUN turned out to be. */
 enum bf_e2b_stream {
     BF_E2B_STREAM_NONE,        /* no 200, or not looked at */
     BF_E2B_STREAM_ANSWER,      /* the runner's answer: that one decides */
@@ -35,6 +35,7 @@ enum bf_e2b_stream {
     BF_E2B_STREAM_NOT_BEGUN,   /* it is whole, and the block did not begin */
     BF_E2B_STREAM_SILENT,      /* it is whole, began, and has no answer */
     BF_E2B_STREAM_DEADLINE,    /* envd killed it */
+    BF_E2B_STREAM_PROMISED,    /* no 200: our block server did not run it */
 };
 
 struct bf_e2b_evidence {

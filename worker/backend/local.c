@@ -3,8 +3,7 @@
 #include "schemas/check.h"
 #include "schemas/err.h"
 #include "schemas/json.h"
-#include "worker/answer.h"
-#include "worker/verdict.h"
+#include "worker/backend/runner_words.h"
 
 /*
  * The runners of this machine. Source of the protocol:
@@ -13,9 +12,6 @@
  */
 
 #define LOCAL_MAGIC 0x4c4f434cU
-#define MAX_HEAD                                                               \
-    ((size_t)7 * BF_MAX_BLOCK) /* every byte as \u00XX, and some               \
-                                */
 #define MAX_ANSWER_HEAD (256U << 10)
 
 /*
@@ -71,7 +67,7 @@ static struct bf_run *local_begin(const struct bf_backend_config *config,
     run->run.backend = &bf_backend_local;
     run->input = input;
     run->stdout_bytes = config->stdout_bytes;
-    run->head.max = MAX_HEAD;
+    run->head.max = BF_MAX_RUN_HEAD;
     run->with_code = input->job->block.len <= ALWAYS_SENT;
     return &run->run;
 }
@@ -95,59 +91,18 @@ static void local_free(struct bf_run *run)
 static int ask(struct local_run *run, struct bf_request *ret_request,
                struct bf_err *err)
 {
-    const struct bf_job *job = run->input->job;
-    const struct bf_block *block = run->input->block;
-    char init_hash[BF_INIT_HASH_SIZE];
-    struct bf_json_out out;
-
-    bf_block_init_hash(block, init_hash);
     bf_buf_clear(&run->head);
-    bf_json_start(&out, &run->head, err);
-    bf_json_open(&out, NULL, '{');
-    bf_json_str(&out, "op", "run");
-    bf_json_str(&out, "run_id", run->input->run_id);
-    bf_json_text(&out, "workspace", job->workspace);
-    bf_json_int(&out, "timeout_ms", job->timeout_ms);
-    bf_json_str(&out, "run_function_name", bf_block_run_function(block));
-    /* Strict JSON already: checked with the job's headers. */
-    bf_json_raw(&out, "context",
-                job->context.ptr ? job->context : BF_SLICE_LIT("{}"));
-    bf_json_str(&out, "code_hash", bf_block_code_hash(block));
-    if (run->with_code)
-        bf_block_put_code(block, &out);
-    else
-        bf_json_str(&out, "init_hash", init_hash);
-    bf_json_close(&out, '}');
-    if (bf_json_done(&out))
+    if (bf_run_head_put(run->input, run->with_code, &run->head, err))
         return -1;
     *ret_request = (struct bf_request){.by = BF_BY_RUNNER,
                                        .runs = true,
                                        .head = bf_buf_slice(&run->head),
-                                       .body = {job->inputs},
+                                       .body = {run->input->job->inputs},
                                        .nbody = 1};
     return BF_STEP_SEND;
 }
 
 /* ---- the answer ---- */
-
-/* Of what it did not run, which only the runner itself can say. */
-static const struct local_fault {
-    const char *error_type;
-    enum bf_try what;
-} faults[] = {
-    {"UnknownCodeHash", BF_TRY_NOT_STARTED},
-    {"RunnerBusy", BF_TRY_NOT_STARTED},
-    {"InvalidRequest", BF_TRY_REFUSED},
-};
-
-static enum bf_try try_of_fault(struct bf_slice error_type)
-{
-    for (size_t i = 0; i < bf_countof(faults); i++) {
-        if (bf_slice_is(error_type, faults[i].error_type))
-            return faults[i].what;
-    }
-    return BF_TRY_NOT_STARTED;
-}
 
 static void say(struct local_run *run, struct bf_run_end *end, const char *what,
                 const char *why)
@@ -188,34 +143,26 @@ static void cut_stream(struct bf_slice *text, bool *cut, size_t max)
 static void take_report(struct local_run *run, const struct bf_answer *answer,
                         struct bf_run_end *end)
 {
-    const json_t *duration = json_object_get(run->doc, "duration_us");
-
     end->report = answer->report;
     cut_stream(&end->report.standard_output,
                &end->report.standard_output_truncated, run->stdout_bytes);
     cut_stream(&end->report.standard_error,
                &end->report.standard_error_truncated, run->stdout_bytes);
-    if (json_is_integer(duration) && json_integer_value(duration) >= 0)
-        end->duration_us = json_integer_value(duration);
+    end->duration_us = bf_done_duration_us(run->doc);
 }
 
 static struct bf_verdict_case failed(struct local_run *run,
                                      const struct bf_answer *answer,
                                      struct bf_run_end *end)
 {
-    struct bf_slice delivery =
-        bf_json_slice(json_object_get(run->doc, "delivery"));
-    struct bf_slice reason = bf_json_slice(json_object_get(run->doc, "reason"));
-    struct bf_verdict_case which = bf_verdict_of(run->input, BF_TRIES);
+    bool of_no_use;
+    struct bf_verdict_case which =
+        bf_done_judge(run->input, run->doc, answer, &of_no_use);
 
-    if (answer->server_error && bf_slice_is(delivery, "did_not_run")) {
-        say(run, end, "the runner did not run the block", "");
-        return bf_verdict_of(run->input,
-                             try_of_fault(answer->report.error_type));
-    }
-    if (answer->server_error ||
-        bf_verdict_word(reason, &which.what, &which.reason))
+    if (of_no_use)
         return useless(run, end, "no reason that is known");
+    if (answer->server_error)
+        say(run, end, "the runner did not run the block", "");
     return which;
 }
 
@@ -243,16 +190,6 @@ static int take_answer(struct local_run *run, const struct bf_reply *reply,
     }
     *which = bf_verdict_of(run->input, BF_TRY_SUCCEEDED);
     return keep_result(run, reply->body, end, err);
-}
-
-static bool wants_code(const struct local_run *run)
-{
-    const json_t *doc = run->doc;
-
-    return !run->with_code && doc &&
-           json_is_true(json_object_get(doc, "server_error")) &&
-           bf_slice_is(bf_json_slice(json_object_get(doc, "error_type")),
-                       "UnknownCodeHash");
 }
 
 static int take_reply(struct local_run *run, const struct bf_reply *reply,
@@ -301,7 +238,8 @@ static int local_step(struct bf_run *run, const struct bf_reply *reply,
         return ask(local, ret_request, err);
     if (take_reply(local, reply, &end, &which, err))
         return -1;
-    if (reply->kind == BF_REPLY_OK && wants_code(local)) {
+    if (reply->kind == BF_REPLY_OK && !local->with_code &&
+        bf_done_wants_code(local->doc)) {
         local->with_code = true;
         return ask(local, ret_request, err);
     }

@@ -5,7 +5,8 @@
 #include "schemas/check.h"
 #include "schemas/err.h"
 
-#define POLL_MS 50 /* for one of those under way to end */
+#define POLL_MS 50   /* for one of those under way to end */
+#define REST_MS 2000 /* see make_room() */
 #define DELETE_AGAIN_MS 2000
 #define HAND_OVER_MS 10000 /* of what was under way when a shard was lost */
 #define SHOWS_MS 30000     /* by then what was made stands in lists */
@@ -189,16 +190,35 @@ static struct bf_sandbox *find_idle(const struct bf_sandbox_pool *pool,
     return best;
 }
 
-static struct bf_sandbox *longest_idle(const struct bf_sandbox_pool *pool)
+/* Idle since then or longer; NULL: none is. */
+static struct bf_sandbox *longest_idle(const struct bf_sandbox_pool *pool,
+                                       int64_t since_ms)
 {
     struct bf_sandbox *best = NULL;
 
     for (size_t i = 0; i < pool->n; i++) {
         if (pool->all[i]->state == BF_SANDBOX_IDLE &&
+            pool->all[i]->due_ms <= since_ms + pool->config.idle_ms &&
             (!best || pool->all[i]->due_ms < best->due_ms))
             best = pool->all[i];
     }
     return best;
+}
+
+/* Will one of its own kind be free some time? */
+static bool has_kin(const struct bf_sandbox_pool *pool,
+                    const struct bf_sandbox_key *key)
+{
+    for (size_t i = 0; i < pool->n; i++) {
+        const struct bf_sandbox *sandbox = pool->all[i];
+
+        if ((sandbox->state == BF_SANDBOX_BUSY ||
+             sandbox->state == BF_SANDBOX_STARTING) &&
+            bf_slice_is(key->workspace, sandbox->workspace) &&
+            sandbox->policy == key->policy && sandbox->shard == key->shard)
+            return true;
+    }
+    return false;
 }
 
 /* A second's worth at the most; 0: there is one, else when there will be. */
@@ -233,20 +253,38 @@ static int create(struct bf_sandbox_pool *pool,
     return BF_SANDBOX_CREATE;
 }
 
-/* All that may exist are in use, or idle: then the longest idle one goes. */
+static struct bf_sandbox *evict(struct bf_sandbox_pool *pool, int64_t since_ms,
+                                int64_t wall_ms)
+{
+    struct bf_sandbox *victim = longest_idle(pool, since_ms);
+
+    if (!victim)
+        return NULL;
+    end_idle(pool, victim, wall_ms, true);
+    set_state(pool, victim, BF_SANDBOX_DELETING);
+    return victim;
+}
+
+struct bf_sandbox *bf_sandbox_pool_evict(struct bf_sandbox_pool *pool,
+                                         int64_t now_ms, int64_t wall_ms)
+{
+    return evict(pool, now_ms, wall_ms);
+}
+
+/*
+ * All that may exist are in use, or idle: then the longest idle one goes. But
+ * whoever only has to wait for one of its own kind does not take what another
+ * has just put down.
+ */
 static int make_room(struct bf_sandbox_pool *pool,
                      const struct bf_sandbox_want *want,
                      struct bf_sandbox **ret, int64_t *ret_wait_ms)
 {
-    struct bf_sandbox *victim = longest_idle(pool);
+    int64_t rest_ms = has_kin(pool, &want->key) ? REST_MS : 0;
 
     *ret_wait_ms = POLL_MS;
-    if (!victim)
-        return BF_SANDBOX_WAIT;
-    end_idle(pool, victim, want->wall_ms, true);
-    set_state(pool, victim, BF_SANDBOX_DELETING);
-    *ret = victim;
-    return BF_SANDBOX_EVICT;
+    *ret = evict(pool, want->now_ms - rest_ms, want->wall_ms);
+    return *ret ? BF_SANDBOX_EVICT : BF_SANDBOX_WAIT;
 }
 
 int bf_sandbox_pool_acquire(struct bf_sandbox_pool *pool,

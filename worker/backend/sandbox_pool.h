@@ -102,6 +102,11 @@ int bf_sandbox_pool_acquire(struct bf_sandbox_pool *pool,
                             struct bf_sandbox **ret, int64_t *ret_wait_ms,
                             struct bf_err *err);
 
+/* The provider has no room although we have: the longest idle one, DELETING
+ * from here on; or NULL. */
+struct bf_sandbox *bf_sandbox_pool_evict(struct bf_sandbox_pool *pool,
+                                         int64_t now_ms, int64_t wall_ms);
+
 /* It is there: STARTING becomes BUSY. Takes own. */
 void bf_sandbox_pool_started(struct bf_sandbox_pool *pool,
                              struct bf_sandbox *sandbox, const char *id,
