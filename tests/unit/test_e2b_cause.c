@@ -153,11 +153,12 @@ static const struct {
      false},
 
     /* the two 502s */
-    {RUN, OK, false, 502, CLOSED, 0, "port_closed", NOT_STARTED, DELETE, AGAIN,
-     false},
-    {RUN, OK, false, 502,
+    {PREPARE, OK, false, 502, CLOSED, 0, "port_closed", NOT_STARTED, DELETE,
+     AGAIN, false},
+    {PREPARE, OK, false, 502,
      "{\"message\":\"The sandbox is running but port is not open\"}", 0,
      "port_closed", NOT_STARTED, DELETE, AGAIN, false},
+    {RUN, OK, false, 502, CLOSED, 0, "port_lost", UNKNOWN, DELETE, END, false},
     {RUN, OK, false, 502, GONE, 0, "vanished", NOT_STARTED, FORGET, FRESH,
      false},
     {RUN, BF_REPLY_LOST, false, 502, "", 0, "run_failed", UNKNOWN, DELETE, END,

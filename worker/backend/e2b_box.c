@@ -130,7 +130,13 @@ int bf_e2b_prepare_put(const struct bf_e2b *e2b,
     struct bf_slice zip = bf_e2b_package();
     char path[BF_E2B_PATH];
 
-    bf_assert(e2b->config.path != BF_E2B_BY_SERVER);
+    if (e2b->config.path == BF_E2B_BY_SERVER) {
+        if (bf_e2b_post(&e2b->site, &run, e2b->config.port, "/healthz", ret,
+                        err))
+            return -1;
+        ret->method = BF_GET;
+        return 0;
+    }
     if (e2b->config.path == BF_E2B_BY_ENVD) {
         bf_e2b_package_path(path);
         return bf_e2b_file_put(&e2b->site, &envd, path, ret, err) ||

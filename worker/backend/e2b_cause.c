@@ -32,9 +32,13 @@ static const struct cause_row {
     struct bf_e2b_cause cause;
 } rows[] = {
 #define ROW(asks_, kind_, from_, to_, says_, port_, unsent_, stream_, ...)     \
-    {asks_,        kind_, from_,   to_,                                        \
-     says_,        port_, unsent_, BF_E2B_STREAM_##stream_,                    \
-     {__VA_ARGS__}},
+    {                                                                          \
+        asks_, kind_, from_, to_, says_, port_, unsent_,                       \
+            BF_E2B_STREAM_##stream_,                                           \
+        {                                                                      \
+            __VA_ARGS__                                                        \
+        }                                                                      \
+    }
 #define STATUS(asks_, from_, to_, ...)                                         \
     ROW(asks_, OK, from_, to_, NULL, -1, -1, NONE, __VA_ARGS__)
 #define SAYS(asks_, from_, to_, says_, ...)                                    \
@@ -53,131 +57,130 @@ static const struct cause_row {
 #define END BF_E2B_END
 
     /* ---- the transport's own words ---- */
-    KIND(ANY, UNSENT, -1, "unsent", NOT_STARTED, KEEP, END, false)
-        KIND(ANY, LATE, 1, "late_unsent", NOT_STARTED, KEEP, END, false)
-            KIND(RUN, DEADLINE, 1, "deadline_unsent", BF_TRY_NEVER_LEFT, KEEP,
-                 END, false) KIND(RUN, DEADLINE, 0, "deadline",
-                                  BF_TRY_TIMED_OUT, DELETE, END, false)
-                KIND(RUN, LATE, 0, "late", UNKNOWN, DELETE, END, false)
-                    KIND(RUN, LOST, -1, "lost", UNKNOWN, DELETE, END, false)
-                        KIND(RUN, TOO_LARGE, -1, "reply_too_large",
-                             BF_TRY_TOO_LARGE, DELETE, END, false)
+    KIND(ANY, UNSENT, -1, "unsent", NOT_STARTED, KEEP, END, false),
+    KIND(ANY, LATE, 1, "late_unsent", NOT_STARTED, KEEP, END, false),
+    KIND(RUN, DEADLINE, 1, "deadline_unsent", BF_TRY_NEVER_LEFT, KEEP, END,
+         false),
+    KIND(RUN, DEADLINE, 0, "deadline", BF_TRY_TIMED_OUT, DELETE, END, false),
+    KIND(RUN, LATE, 0, "late", UNKNOWN, DELETE, END, false),
+    KIND(RUN, LOST, -1, "lost", UNKNOWN, DELETE, END, false),
+    KIND(RUN, TOO_LARGE, -1, "reply_too_large", BF_TRY_TOO_LARGE, DELETE, END,
+         false),
     /* Expired or out of time before it came to the run. */
     KIND(PREPARE, DEADLINE, -1, "prepare_deadline", BF_TRY_NEVER_LEFT, DELETE,
-         END, false) KIND(PREPARE, LATE, 0, "prepare_late", NOT_STARTED, DELETE,
-                          BF_E2B_FRESH,
-                          false) KIND(PREPARE, LOST, -1, "prepare_lost",
-                                      NOT_STARTED, DELETE, BF_E2B_FRESH, false)
-        KIND(PREPARE, TOO_LARGE, -1, "prepare_too_large", NOT_STARTED, DELETE,
-             BF_E2B_FRESH, false) KIND(CREATE, DEADLINE, -1, "create_deadline",
-                                       BF_TRY_NEVER_LEFT, GHOST, END, false)
-            KIND(CREATE, LATE, 0, "create_late", NOT_STARTED, GHOST, END, false)
-                KIND(CREATE, LOST, -1, "create_lost", NOT_STARTED, GHOST, END,
-                     false) KIND(CREATE, TOO_LARGE, -1, "create_too_large",
-                                 NOT_STARTED, GHOST, END, false)
-                    KIND(CONTROL, DEADLINE, -1, "control_deadline",
-                         BF_TRY_NEVER_LEFT, KEEP, END,
-                         false) KIND(CONTROL, LATE, 0, "control_late",
-                                     NOT_STARTED, KEEP, END, false)
-                        KIND(CONTROL, LOST, -1, "control_lost", NOT_STARTED,
-                             KEEP, END, false)
-                            KIND(CONTROL, TOO_LARGE, -1, "control_too_large",
-                                 NOT_STARTED, KEEP, END, false)
+         END, false),
+    KIND(PREPARE, LATE, 0, "prepare_late", NOT_STARTED, DELETE, BF_E2B_FRESH,
+         false),
+    KIND(PREPARE, LOST, -1, "prepare_lost", NOT_STARTED, DELETE, BF_E2B_FRESH,
+         false),
+    KIND(PREPARE, TOO_LARGE, -1, "prepare_too_large", NOT_STARTED, DELETE,
+         BF_E2B_FRESH, false),
+    KIND(CREATE, DEADLINE, -1, "create_deadline", BF_TRY_NEVER_LEFT, GHOST, END,
+         false),
+    KIND(CREATE, LATE, 0, "create_late", NOT_STARTED, GHOST, END, false),
+    KIND(CREATE, LOST, -1, "create_lost", NOT_STARTED, GHOST, END, false),
+    KIND(CREATE, TOO_LARGE, -1, "create_too_large", NOT_STARTED, GHOST, END,
+         false),
+    KIND(CONTROL, DEADLINE, -1, "control_deadline", BF_TRY_NEVER_LEFT, KEEP,
+         END, false),
+    KIND(CONTROL, LATE, 0, "control_late", NOT_STARTED, KEEP, END, false),
+    KIND(CONTROL, LOST, -1, "control_lost", NOT_STARTED, KEEP, END, false),
+    KIND(CONTROL, TOO_LARGE, -1, "control_too_large", NOT_STARTED, KEEP, END,
+         false),
 
     /* ---- the control plane ---- */
-    STATUS(KILL, 200, 299, "killed", NOT_STARTED, FORGET, BF_E2B_GO_ON, false)
-        STATUS(CONTROL, 200, 299, "fine", NOT_STARTED, KEEP, BF_E2B_GO_ON,
-               false) STATUS(CONTROL, 401, 401, "credential", NOT_STARTED, KEEP,
-                             END, true)
-            STATUS(CONTROL, 402, 402, "credential_unpaid", NOT_STARTED, KEEP,
-                   END, true) STATUS(CONTROL, 403, 403, "credential_forbidden",
-                                     NOT_STARTED, KEEP, END, true)
-                STATUS(CONTROL, 300, 399, "control_redirected", NOT_STARTED,
-                       KEEP, END, true) SAYS(CREATE, 429, 429, "concurrent",
-                                             "concurrency", NOT_STARTED, FORGET,
-                                             BF_E2B_EVICT, false)
-                    STATUS(CONTROL, 429, 429, "rate", NOT_STARTED, KEEP, END,
-                           false) STATUS(CREATE, 404, 405, "create_no_route",
-                                         NOT_STARTED, KEEP, BF_E2B_OLD, true)
-                        STATUS(CREATE, 409, 409, "create_conflict", NOT_STARTED,
-                               GHOST, END, false)
-                            STATUS(CREATE, 408, 408, "create_timeout",
-                                   NOT_STARTED, GHOST, END, false)
+    STATUS(KILL, 200, 299, "killed", NOT_STARTED, FORGET, BF_E2B_GO_ON, false),
+    STATUS(CONTROL, 200, 299, "fine", NOT_STARTED, KEEP, BF_E2B_GO_ON, false),
+    STATUS(CONTROL, 401, 401, "credential", NOT_STARTED, KEEP, END, true),
+    STATUS(CONTROL, 402, 402, "credential_unpaid", NOT_STARTED, KEEP, END,
+           true),
+    STATUS(CONTROL, 403, 403, "credential_forbidden", NOT_STARTED, KEEP, END,
+           true),
+    STATUS(CONTROL, 300, 399, "control_redirected", NOT_STARTED, KEEP, END,
+           true),
+    SAYS(CREATE, 429, 429, "concurrent", "concurrency", NOT_STARTED, FORGET,
+         BF_E2B_EVICT, false),
+    STATUS(CONTROL, 429, 429, "rate", NOT_STARTED, KEEP, END, false),
+    STATUS(CREATE, 404, 405, "create_no_route", NOT_STARTED, KEEP, BF_E2B_OLD,
+           true),
+    STATUS(CREATE, 409, 409, "create_conflict", NOT_STARTED, GHOST, END, false),
+    STATUS(CREATE, 408, 408, "create_timeout", NOT_STARTED, GHOST, END, false),
     /* The same for every run: not a word against this one. */
-    STATUS(CREATE, 400, 499, "create_refused", NOT_STARTED, KEEP, END, true)
-        SAYS(CREATE, 503, 503, "capacity", "no_capacity", NOT_STARTED, KEEP,
-             END, false) SAYS(CREATE, 503, 503, "no_compatible_node", "no_node",
-                              NOT_STARTED, KEEP, END, false)
-            SAYS(CREATE, 504, 504, "placement", "placement_timeout",
-                 NOT_STARTED, GHOST, END, false)
-                STATUS(CREATE, 500, 599, "create_failed", NOT_STARTED, GHOST,
-                       END, false)
-                    STATUS(CONNECT | KILL | BF_E2B_ASK_TTL, 404, 404, "gone",
-                           NOT_STARTED, FORGET, BF_E2B_GO_ON, false)
-                        STATUS(CONTROL, 409, 409, "control_conflict",
-                               NOT_STARTED, KEEP, BF_E2B_AGAIN, false)
-                            STATUS(CONTROL, 100, 999, "control_failed",
-                                   NOT_STARTED, KEEP, END, false)
+    STATUS(CREATE, 400, 499, "create_refused", NOT_STARTED, KEEP, END, true),
+    SAYS(CREATE, 503, 503, "capacity", "no_capacity", NOT_STARTED, KEEP, END,
+         false),
+    SAYS(CREATE, 503, 503, "no_compatible_node", "no_node", NOT_STARTED, KEEP,
+         END, false),
+    SAYS(CREATE, 504, 504, "placement", "placement_timeout", NOT_STARTED, GHOST,
+         END, false),
+    STATUS(CREATE, 500, 599, "create_failed", NOT_STARTED, GHOST, END, false),
+    STATUS(CONNECT | KILL | BF_E2B_ASK_TTL, 404, 404, "gone", NOT_STARTED,
+           FORGET, BF_E2B_GO_ON, false),
+    STATUS(CONTROL, 409, 409, "control_conflict", NOT_STARTED, KEEP,
+           BF_E2B_AGAIN, false),
+    STATUS(CONTROL, 100, 999, "control_failed", NOT_STARTED, KEEP, END, false),
 
     /* ---- the sandbox: the proxy before it, and what answers inside ---- */
-    ROW(INSIDE, OK, 502, 502, NULL, 1, -1, NONE, "port_closed", NOT_STARTED,
-        DELETE, BF_E2B_AGAIN,
-        false) SAYS(INSIDE, 502, 502, "not open", "port_closed", NOT_STARTED,
-                    DELETE, BF_E2B_AGAIN,
-                    false) SAYS(INSIDE, 502, 502, "not found", "vanished",
-                                NOT_STARTED, FORGET, BF_E2B_FRESH, false)
-        SAYS(INSIDE, 404, 404, "not found", "vanished_404", NOT_STARTED, FORGET,
-             BF_E2B_FRESH, false) STATUS(INSIDE, 401, 401, "token_refused",
-                                         NOT_STARTED, DELETE,
-                                         BF_E2B_FRESH, false)
-            STATUS(INSIDE, 403, 403, "traffic_refused", NOT_STARTED, DELETE,
-                   BF_E2B_FRESH,
-                   false) STATUS(INSIDE, 409, 409, "transitioning", NOT_STARTED,
-                                 DELETE, BF_E2B_AGAIN, false)
-                STATUS(INSIDE, 429, 429, "traffic_rate", NOT_STARTED, KEEP, END,
-                       false) STATUS(INSIDE, 300, 399, "redirected",
-                                     NOT_STARTED, DELETE, END, true)
-                    STATUS(INSIDE, 408, 408, "request_timeout", NOT_STARTED,
-                           KEEP, END, false) STATUS(INSIDE, 425, 425,
-                                                    "too_early", NOT_STARTED,
-                                                    KEEP, END, false)
-                        STATUS(INSIDE, 413, 413, "request_too_large",
-                               BF_TRY_REFUSED, KEEP, END, false)
-                            STATUS(INSIDE, 422, 422, "request_refused",
-                                   BF_TRY_REFUSED, KEEP, END, false)
-                                STATUS(PREPARE, 507, 507, "disk_full",
-                                       NOT_STARTED, DELETE, BF_E2B_FRESH, false)
+    ROW(PREPARE, OK, 502, 502, NULL, 1, -1, NONE, "port_closed", NOT_STARTED,
+        DELETE, BF_E2B_AGAIN, false),
+    SAYS(PREPARE, 502, 502, "not open", "port_closed", NOT_STARTED, DELETE,
+         BF_E2B_AGAIN, false),
+    /* It was open before: the proxy says the same of a server that died with
+       the request, as long as no answer had begun. */
+    ROW(RUN, OK, 502, 502, NULL, 1, -1, NONE, "port_lost", UNKNOWN, DELETE, END,
+        false),
+    SAYS(INSIDE, 502, 502, "not found", "vanished", NOT_STARTED, FORGET,
+         BF_E2B_FRESH, false),
+    SAYS(INSIDE, 404, 404, "not found", "vanished_404", NOT_STARTED, FORGET,
+         BF_E2B_FRESH, false),
+    STATUS(INSIDE, 401, 401, "token_refused", NOT_STARTED, DELETE, BF_E2B_FRESH,
+           false),
+    STATUS(INSIDE, 403, 403, "traffic_refused", NOT_STARTED, DELETE,
+           BF_E2B_FRESH, false),
+    STATUS(INSIDE, 409, 409, "transitioning", NOT_STARTED, DELETE, BF_E2B_AGAIN,
+           false),
+    STATUS(INSIDE, 429, 429, "traffic_rate", NOT_STARTED, KEEP, END, false),
+    STATUS(INSIDE, 300, 399, "redirected", NOT_STARTED, DELETE, END, true),
+    STATUS(INSIDE, 408, 408, "request_timeout", NOT_STARTED, KEEP, END, false),
+    STATUS(INSIDE, 425, 425, "too_early", NOT_STARTED, KEEP, END, false),
+    STATUS(INSIDE, 413, 413, "request_too_large", BF_TRY_REFUSED, KEEP, END,
+           false),
+    STATUS(INSIDE, 422, 422, "request_refused", BF_TRY_REFUSED, KEEP, END,
+           false),
+    STATUS(PREPARE, 507, 507, "disk_full", NOT_STARTED, DELETE, BF_E2B_FRESH,
+           false),
     /* No such route, host or method: it is another template than we think. */
-    STATUS(INSIDE, 400, 499, "wrong_template", NOT_STARTED, DELETE, END, true)
-        STATUS(PREPARE, 500, 599, "prepare_failed", NOT_STARTED, DELETE,
-               BF_E2B_FRESH, false)
-            ROW(RUN, OK, 500, 599, NULL, -1, -1, PROMISED, "server_busy",
-                NOT_STARTED, KEEP, END, false)
+    STATUS(INSIDE, 400, 499, "wrong_template", NOT_STARTED, DELETE, END, true),
+    STATUS(PREPARE, 500, 599, "prepare_failed", NOT_STARTED, DELETE,
+           BF_E2B_FRESH, false),
+    ROW(RUN, OK, 500, 599, NULL, -1, -1, PROMISED, "server_busy", NOT_STARTED,
+        KEEP, END, false),
     /* 502 too: the proxy lost a sandbox that had the request. */
-    STATUS(RUN, 500, 599, "run_failed", UNKNOWN, DELETE, END, false)
+    STATUS(RUN, 500, 599, "run_failed", UNKNOWN, DELETE, END, false),
 
     /* ---- what stands in a 200 ---- */
-    STREAM(RUN, ANSWER, "answer", UNKNOWN, KEEP, BF_E2B_GO_ON, false) STREAM(
-        PREPARE, READY, "ready", NOT_STARTED, KEEP, BF_E2B_GO_ON,
-        false) STREAM(RUN, NEEDS, "runner_gone", NOT_STARTED, DELETE,
-                      BF_E2B_REDO, false)
-        STREAM(RUN, ABORTED, "aborted", NOT_STARTED, DELETE, BF_E2B_FRESH,
-               false) STREAM(RUN, NOT_BEGUN, "not_begun", NOT_STARTED, DELETE,
-                             BF_E2B_FRESH, false)
-            STREAM(RUN, KERNEL_DIED, "kernel_died", UNKNOWN, DELETE, END,
-                   false) STREAM(RUN, CUT, "cut", UNKNOWN, DELETE, END, false)
-                STREAM(RUN, BROKEN, "broken", UNKNOWN, DELETE, END, false)
-                    STREAM(RUN, SILENT, "silent", UNKNOWN, DELETE, END, false)
-                        STREAM(RUN, TOO_LARGE, "output_too_large",
-                               BF_TRY_TOO_LARGE, DELETE, END, false)
-                            STREAM(RUN, DEADLINE, "killed_inside",
-                                   BF_TRY_TIMED_OUT, DELETE, END, false)
+    STREAM(RUN, ANSWER, "answer", UNKNOWN, KEEP, BF_E2B_GO_ON, false),
+    STREAM(PREPARE, READY, "ready", NOT_STARTED, KEEP, BF_E2B_GO_ON, false),
+    STREAM(RUN, NEEDS, "runner_gone", NOT_STARTED, DELETE, BF_E2B_REDO, false),
+    STREAM(RUN, ABORTED, "aborted", NOT_STARTED, DELETE, BF_E2B_FRESH, false),
+    STREAM(RUN, NOT_BEGUN, "not_begun", NOT_STARTED, DELETE, BF_E2B_FRESH,
+           false),
+    STREAM(RUN, KERNEL_DIED, "kernel_died", UNKNOWN, DELETE, END, false),
+    STREAM(RUN, CUT, "cut", UNKNOWN, DELETE, END, false),
+    STREAM(RUN, BROKEN, "broken", UNKNOWN, DELETE, END, false),
+    STREAM(RUN, SILENT, "silent", UNKNOWN, DELETE, END, false),
+    STREAM(RUN, TOO_LARGE, "output_too_large", BF_TRY_TOO_LARGE, DELETE, END,
+           false),
+    STREAM(RUN, DEADLINE, "killed_inside", BF_TRY_TIMED_OUT, DELETE, END,
+           false),
     /* Nothing of the user's was in it. */
     ROW(PREPARE, ANY_KIND, 0, 999, NULL, -1, -1, NONE, "prepare_useless",
-        NOT_STARTED, DELETE, BF_E2B_FRESH, false)
-        ROW(RUN, ANY_KIND, 0, 999, NULL, -1, -1, NONE, "no_answer", UNKNOWN,
-            DELETE, END, false) ROW(ANY, ANY_KIND, 0, 999, NULL, -1, -1, NONE,
-                                    "no_sense", NOT_STARTED, KEEP, END, false)};
+        NOT_STARTED, DELETE, BF_E2B_FRESH, false),
+    ROW(RUN, ANY_KIND, 0, 999, NULL, -1, -1, NONE, "no_answer", UNKNOWN, DELETE,
+        END, false),
+    ROW(ANY, ANY_KIND, 0, 999, NULL, -1, -1, NONE, "no_sense", NOT_STARTED,
+        KEEP, END, false),
+};
 
 static bool says(const struct bf_e2b_evidence *what, const char *text)
 {

@@ -71,7 +71,7 @@ unsigned int bf_e2b_run_port(const struct bf_e2b *e2b);
 struct bf_e2b_address bf_e2b_run_address(const struct bf_sandbox *sandbox);
 struct bf_e2b_address bf_e2b_envd_address(const struct bf_sandbox *sandbox);
 
-/* Brings our runner into it; not for the path by server. */
+/* Brings our runner into it; asks for our server where that is there. */
 int bf_e2b_prepare_put(const struct bf_e2b *e2b,
                        const struct bf_sandbox *sandbox, const char *word,
                        struct bf_e2b_request *ret, struct bf_err *err);

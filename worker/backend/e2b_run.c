@@ -517,7 +517,7 @@ static int use(struct turn *t)
     struct e2b_run *run = t->run;
     const struct bf_e2b_box *box = run->sandbox->own;
 
-    if (!box->prepared && run->e2b->config.path != BF_E2B_BY_SERVER)
+    if (!box->prepared)
         return enter(t, PREPARE);
     if (run->head.len == 0 && put_payload(run, t->err))
         return -1;
