@@ -19,7 +19,7 @@ from typing import Any
 
 from . import files
 from .box import BoxClosed, namespaces
-from .builds import start
+from .builds import is_ready, start
 from .connect import ConnectError, end_frame, message_of, request_of, unary
 from .interpreter import Interpreter
 from .processes import SIGNALS, Processes
@@ -281,7 +281,8 @@ class Data:
         while True:
             try:
                 connection = inside_of(server.pid, port)
-                sandbox.inside["warm"] = True
+                if not warm:
+                    self._warm_up(sandbox, server.pid, end)
                 return connection
             except OSError:
                 if sandbox.box.closed or self.closing.is_set():
@@ -289,6 +290,19 @@ class Data:
                 if server.poll() is not None or time.monotonic() > end:
                     return None
                 self.closing.wait(0.1 if warm else 0.02)
+
+    def _warm_up(self, sandbox: Sandbox, pid: int, end: float) -> None:
+        with self._part(sandbox, "warming", threading.Lock):
+            self._until_ready(sandbox, pid, end)
+
+    def _until_ready(self, sandbox: Sandbox, pid: int, end: float) -> None:
+        template = sandbox.template
+        if sandbox.inside.get("warm"):
+            return
+        while template.ready_cmd and time.monotonic() < end:
+            if is_ready(sandbox.box, template, pid) or self.closing.wait(0.05):
+                break
+        sandbox.inside["warm"] = True
 
 
 # ---- helpers ------------------------------------------------------------------
