@@ -5,19 +5,24 @@
 #include "config/log.h"
 #include "schemas/check.h"
 
-void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
-                       const struct bf_topics *topics, uint32_t shard,
-                       int64_t end, char ret_mark[BF_MARK_SIZE])
+void bf_committed_new_mark(char ret_mark[BF_MARK_SIZE])
 {
-    rd_kafka_topic_partition_t *part = rd_kafka_topic_partition_list_add(
-        offsets, bf_topic_name(topics, BF_TOPIC_STATE), (int32_t)shard);
     unsigned char bytes[16];
 
     randombytes_buf(bytes, sizeof(bytes));
     sodium_bin2hex(ret_mark, BF_MARK_SIZE, bytes, sizeof(bytes));
+}
+
+void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
+                       const struct bf_topics *topics, uint32_t shard,
+                       int64_t end, const char *mark)
+{
+    rd_kafka_topic_partition_t *part = rd_kafka_topic_partition_list_add(
+        offsets, bf_topic_name(topics, BF_TOPIC_STATE), (int32_t)shard);
+
     part->offset = end;
-    part->metadata = bf_must(strdup(ret_mark));
-    part->metadata_size = strlen(ret_mark);
+    part->metadata = bf_must(strdup(mark));
+    part->metadata_size = strlen(mark);
 }
 
 static struct bf_slice metadata_of(const rd_kafka_topic_partition_t *part)

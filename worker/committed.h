@@ -8,16 +8,17 @@
 #include "config/fleet_topics.h"
 #include "worker/item.h"
 
-#define BF_MARK_SIZE (2 * 16 + 1)
+/* A new one, that nobody has used before. */
+void bf_committed_new_mark(char ret_mark[BF_MARK_SIZE]);
 
 /*
- * Adds an offset that means nothing but for its metadata, a mark that nobody
- * has used before: commit it, and an answer that shows the mark is not older.
- * end: of bf.state, so that what watches the group's lag finds none there yet.
+ * Adds an offset that means nothing but for its metadata, the mark: commit it,
+ * and an answer that shows the mark is not older. end: of bf.state, so that
+ * what watches the group's lag finds none there yet.
  */
 void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
                        const struct bf_topics *topics, uint32_t shard,
-                       int64_t end, char ret_mark[BF_MARK_SIZE]);
+                       int64_t end, const char *mark);
 
 /*
  * Fills all of ret but low and high. -1 when there is no answer yet: what is

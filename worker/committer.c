@@ -365,34 +365,55 @@ static const struct bf_touched *witness(const struct bf_committer *c,
     return NULL;
 }
 
+static int add_mark(const struct bf_committer *c, uint32_t shard,
+                    const char *mark, rd_kafka_topic_partition_list_t *offsets)
+{
+    int64_t low, high;
+
+    if (ask_watermarks(c, BF_TOPIC_STATE, shard, &low, &high))
+        return -1;
+    bf_committed_mark(offsets, c->config.topics, shard, high, mark);
+    return 0;
+}
+
 /*
  * A transaction of its own, since a plain commit of a generation that has just
  * ended makes librdkafka throw away the whole assignment.
  */
-static int put_mark(struct bf_committer *c, uint32_t shard,
-                    char ret_mark[BF_MARK_SIZE])
+static int commit_marks(struct bf_committer *c,
+                        const rd_kafka_topic_partition_list_t *offsets)
 {
-    rd_kafka_topic_partition_list_t *offsets =
-        rd_kafka_topic_partition_list_new(1);
     struct bf_txn_batch batch = {.offsets = offsets, .group = c->group};
     struct bf_err err = {0};
-    enum bf_txn_end end = BF_TXN_ABORTED;
-    int64_t low, high;
+    enum bf_txn_end end = bf_txn_run(c->txn, &batch, &err);
 
-    if (ask_watermarks(c, BF_TOPIC_STATE, shard, &low, &high) == 0) {
-        bf_committed_mark(offsets, c->config.topics, shard, high, ret_mark);
-        end = bf_txn_run(c->txn, &batch, &err);
-    }
-    rd_kafka_topic_partition_list_destroy(offsets);
     if (end == BF_TXN_COMMITTED)
         return 0;
-    bf_log_err(BF_LOG_WARN, "read_back", &err,
+    bf_log_err(BF_LOG_WARN, "mark", &err,
                bf_kv_str("end", bf_txn_end_name(end)));
     if (end == BF_TXN_STALE)
         c->stale = true;
     if (end == BF_TXN_FENCED)
         fenced(c);
     return -1;
+}
+
+static bool may_mark(const struct bf_committer *c)
+{
+    return c->group && !c->stale && bf_txn_is_open(c->txn);
+}
+
+static int put_mark(struct bf_committer *c, uint32_t shard,
+                    char ret_mark[BF_MARK_SIZE])
+{
+    rd_kafka_topic_partition_list_t *offsets =
+        rd_kafka_topic_partition_list_new(1);
+    int rc;
+
+    bf_committed_new_mark(ret_mark);
+    rc = add_mark(c, shard, ret_mark, offsets) || commit_marks(c, offsets);
+    rd_kafka_topic_partition_list_destroy(offsets);
+    return rc ? -1 : 0;
 }
 
 /*
@@ -403,8 +424,7 @@ static int put_mark(struct bf_committer *c, uint32_t shard,
  * The question goes to whom the consumer takes for the group's coordinator. A
  * broker that has been replaced and does not know it yet answers too, with
  * what it had: believed, we would write it all a second time. It cannot have
- * our mark. (A restore needs none: who assigned us the shard has all that its
- * last owner committed, or is the successor of one who had.)
+ * our mark.
  */
 static void read_back(struct bf_committer *c)
 {
@@ -416,7 +436,7 @@ static void read_back(struct bf_committer *c)
 
     if (t) {
         c->retry_ms = bf_mono_ms() + RETRY_MS;
-        if (!c->group || c->stale || put_mark(c, t->shard, mark) ||
+        if (!may_mark(c) || put_mark(c, t->shard, mark) ||
             bf_committed_ask(c->config.consumer, c->config.topics, t->shard,
                              mark, CALL_MS, lanes))
             return;
@@ -491,12 +511,52 @@ static bool is_settled(const struct bf_committer *c,
                                 UNSTABLE_MS) == 1;
 }
 
+/* For all who wait for one, in one transaction. */
+static int mark_queries(struct bf_committer *c)
+{
+    rd_kafka_topic_partition_list_t *offsets =
+        rd_kafka_topic_partition_list_new((int)c->config.shards);
+    char mark[BF_MARK_SIZE];
+    int rc = 0;
+
+    bf_committed_new_mark(mark);
+    for (struct bf_query *q = c->queries; q && rc == 0;
+         q = (struct bf_query *)q->msg.next)
+        rc = q->mark[0] ? 0 : add_mark(c, q->shard, mark, offsets);
+    rc = rc || commit_marks(c, offsets);
+    for (struct bf_query *q = c->queries; q && rc == 0;
+         q = (struct bf_query *)q->msg.next) {
+        if (!q->mark[0])
+            memcpy(q->mark, mark, sizeof(mark));
+    }
+    rd_kafka_topic_partition_list_destroy(offsets);
+    return rc ? -1 : 0;
+}
+
+/*
+ * A coordinator that was killed and comes back may answer before it has read
+ * all that it had written: offsets of minutes ago, in our generation, and said
+ * to be stable (Kafka 4.3.1: a load that is overtaken by another ends that one,
+ * too, wherever it is; seen after kill -9 of a busy single broker). It has to
+ * put our mark behind all that the last owner committed, so whoever shows the
+ * mark has read the rest.
+ */
+static int ask_marked(struct bf_committer *c, struct bf_query *query)
+{
+    if (!query->mark[0] && (!may_mark(c) || c->unsure || mark_queries(c)))
+        return -1;
+    if (bf_committed_ask(c->config.consumer, c->config.topics, query->shard,
+                         query->mark, UNSTABLE_MS, query->lanes) == 0)
+        return 0;
+    query->mark[0] = 0; /* a new one makes it look at its log again */
+    return -1;
+}
+
 /* 0 when all facts are there. */
 static int answer_query(struct bf_committer *c, struct bf_query *query)
 {
     memset(query->lanes, 0, sizeof(query->lanes));
-    if (bf_committed_ask(c->config.consumer, c->config.topics, query->shard,
-                         NULL, UNSTABLE_MS, query->lanes))
+    if (ask_marked(c, query))
         return -1;
     bf_crash_point("after_offset_fetch");
     if (!is_settled(c, query))

@@ -91,11 +91,14 @@ struct bf_group_msg {
 };
 
 /* "What is committed for this shard, and where does its state end?" */
+#define BF_MARK_SIZE (2 * 16 + 1)
+
 struct bf_query {
     struct bf_msg msg;
     uint32_t shard;
     uint32_t epoch;
-    int64_t asked_ms, next_ms, fence_ms; /* committer's */
+    int64_t asked_ms, next_ms, fence_ms; /* these are the committer's */
+    char mark[BF_MARK_SIZE];             /* empty: none is put yet */
     struct bf_resume_facts lanes[BF_INPUT_LANES];
     int64_t state_low, state_high;
 };

@@ -45,13 +45,13 @@ class Point:
 
 
 class Stage:
-    """A broker that stays, and one fleet after the other on it."""
+    """Brokers that stay, and one fleet after the other on them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, brokers: int = 1) -> None:
         self.folder = folder
         # A JVM as brokers have: the tests' own starts sooner and is slower.
         java = replace(prepare(), flags=("-XX:TieredStopAtLevel=4",))
-        self.cluster = Cluster(quick_death=False, java=java)
+        self.cluster = Cluster(brokers, quick_death=False, java=java)
         self._fleets = 0
 
     @property
@@ -167,8 +167,8 @@ def between(points: list[Point], jobs: int, skip: float = 0.2) -> tuple[Point, P
 
 
 @contextmanager
-def stage() -> Iterator[Stage]:
+def stage(brokers: int = 1) -> Iterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="blockfleet-bench-") as folder:
-        made = Stage(Path(folder))
+        made = Stage(Path(folder), brokers)
         with made.cluster:
             yield made

@@ -252,22 +252,25 @@ class Sampler:
         """By a request of our own: confluent-kafka reads metadata beyond its
         end, where it is not NUL-terminated."""
         try:
-            found = wire.committed(self._coordinator(), self.group)
+            found = wire.committed(
+                coordinator(self.oracle.bootstrap, self.group), self.group
+            )
         except (OSError, wire.WireError) as error:
             raise NoAnswer(self.group) from error
         self.oracle.samples += samples_of(found, self.oracle.prefix)
 
-    def _coordinator(self) -> tuple[str, int]:
-        """The one that all living brokers name. One that was replaced and does
-        not know it yet still answers, with what it had."""
-        named = set()
-        for broker in self.oracle.bootstrap.split(","):
-            host, port = broker.rsplit(":", 1)
-            with contextlib.suppress(OSError):
-                named.add(wire.find_coordinator((host, int(port)), self.group))
-        if len(named) != 1:
-            raise NoAnswer(f"{self.group}: {sorted(named)}")
-        return named.pop()
+
+def coordinator(bootstrap: str, group: str) -> tuple[str, int]:
+    """The one that all living brokers name. One that was replaced and does
+    not know it yet still answers, with what it had."""
+    named = set()
+    for broker in bootstrap.split(","):
+        host, port = broker.rsplit(":", 1)
+        with contextlib.suppress(OSError):
+            named.add(wire.find_coordinator((host, int(port)), group))
+    if len(named) != 1:
+        raise NoAnswer(f"{group}: {sorted(named)}")
+    return named.pop()
 
 
 class NoAnswer(Exception):

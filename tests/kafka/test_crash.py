@@ -396,6 +396,30 @@ class ProxyTest(CrashCase, SharedCase):
         ends = [line["committed"] for line in said if line["event"] == "read_back"]
         self.assertIn(True, ends)
 
+    def test_offsets_of_before_are_not_believed(self) -> None:
+        """A worker takes over shards. Whom it asks for the offsets answers with
+        what they were when the first worker came."""
+        proxy = self.enterContext(Proxy(self.cluster))
+        where = self.cluster.proxy_bootstrap
+        jobs = spread_jobs(self.fleet, 400, WORKSPACES, mixed)
+
+        def harm() -> None:
+            self.fleet.submit(jobs[:200])
+            self.reach(200)
+            self.may_lose(first)
+            first.kill9()
+            old = proxy.rule(Api.OFFSET_FETCH, "old_reply", count=3)
+            second.append(self.start("w1", bootstrap=where))
+            self.fleet.submit(jobs[200:])
+            old.wait_hits()
+
+        second: list[Proc] = []
+        first = self.start("w0", bootstrap=where)
+        self.judged(len(jobs), harm)
+        said = [line["event"] for line in second[0].log_json()]
+        self.assertEqual(said.count("stale_offsets"), 3)
+        self.assertNotIn("shard_stopped", said)
+
     def test_end_txn_is_late(self) -> None:
         count = 10 if FULL else 4
         self.harm(Api.END_TXN, "delay_request", count=count, delay_s=2)

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaException, TopicPartition
 from fleet import Fleet
 from growth import Sample
 from harness import wire
+from oracle import NoAnswer, coordinator
 
 LANES = ("jobs", "jobs.batch")
 LATEST = -1
@@ -97,12 +98,13 @@ class Group:
 
     def lag(self) -> int | None:
         """None: nobody answers, a broker is away."""
-        broker = ("127.0.0.1", self.fleet.cluster.brokers[0].port())
+        group = self.fleet.group
         try:
             # Offsets first: what comes in meanwhile is lag, never less than 0.
-            told = wire.committed(broker, self.fleet.group)
+            where = coordinator(self.fleet.cluster.bootstrap, group)
+            told = wire.committed(where, group)
             ends = self._consumer.offsets_for_times(self._places, timeout=3)
-        except (OSError, wire.WireError, KafkaException):
+        except (OSError, wire.WireError, KafkaException, NoAnswer):
             return None
         done = {(at.topic, at.partition): at.offset for at in told}
         if any(end.error is not None for end in ends):

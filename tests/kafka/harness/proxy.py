@@ -56,7 +56,7 @@ Action = Literal[
     "delay_reply",  # pass the reply on `delay_s` later
     "hold_request",  # keep the request until release()
     "hold_reply",  # the broker has done it; keep the reply until release()
-    "old_reply",  # give the reply that the first such OffsetFetch had
+    "old_reply",  # give the reply that the last such OffsetFetch had before
 ]
 
 
@@ -112,7 +112,7 @@ class Proxy:
         self._lock = threading.Lock()
         self._rules: list[Rule] = []
         self._seen: Counter[int] = Counter()
-        self._first_replies: dict[bytes, bytes] = {}
+        self._last_replies: dict[bytes, bytes] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
@@ -228,15 +228,17 @@ class Proxy:
             frame = await _read_frame(connection.broker[0])
             correlation = struct.unpack_from(">i", frame)[0]
             rule = connection.reply_rules.pop(correlation, None)
-            first = frame
+            last = frame
             question = connection.questions.pop(correlation, None)
             if question is not None:
-                first = self._first_replies.setdefault(question, frame)
+                if rule is None or rule.action != "old_reply":
+                    self._last_replies[question] = frame
+                last = self._last_replies.get(question, frame)
             if rule is not None:
                 if rule.action == "cut_reply":
                     return
                 if rule.action == "old_reply":
-                    frame = frame[:4] + first[4:]
+                    frame = frame[:4] + last[4:]
                 await _wait(rule)
             await _write_frame(connection.client[1], frame)
 
