@@ -61,7 +61,7 @@ int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
     if (rc == 0 && mark &&
         !bf_slice_is(metadata_of(&parts->elems[BF_INPUT_LANES]), mark)) {
         bf_log_warn("stale_offsets", bf_kv_int("shard", shard));
-        rc = -1;
+        rc = 1;
     }
     for (int i = 0; rc == 0 && i < BF_INPUT_LANES; i++)
         bf_resume_facts_take(&ret[i], parts->elems[i].offset,

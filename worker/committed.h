@@ -22,8 +22,8 @@ void bf_committed_mark(rd_kafka_topic_partition_list_t *offsets,
 
 /*
  * Fills all of ret but low and high. -1 when there is no answer yet: what is
- * pending gives none, nor does an answer that does not show mark (NULL: any
- * will do). Blocks up to timeout_ms.
+ * pending gives none; 1 for an answer that does not show mark (NULL: any will
+ * do). Blocks up to timeout_ms.
  */
 int bf_committed_ask(rd_kafka_t *rk, const struct bf_topics *topics,
                      uint32_t shard, const char *mark, int timeout_ms,

@@ -526,8 +526,11 @@ static int mark_queries(struct bf_committer *c)
     rc = rc || commit_marks(c, offsets);
     for (struct bf_query *q = c->queries; q && rc == 0;
          q = (struct bf_query *)q->msg.next) {
-        if (!q->mark[0])
-            memcpy(q->mark, mark, sizeof(mark));
+        if (q->mark[0])
+            continue;
+        memcpy(q->mark, mark, sizeof(mark));
+        /* Until now nobody else was waited for. */
+        q->fence_ms = bf_mono_ms() + UNSTABLE_MS;
     }
     rd_kafka_topic_partition_list_destroy(offsets);
     return rc ? -1 : 0;
@@ -543,13 +546,19 @@ static int mark_queries(struct bf_committer *c)
  */
 static int ask_marked(struct bf_committer *c, struct bf_query *query)
 {
+    int rc;
+
     if (!query->mark[0] && (!may_mark(c) || c->unsure || mark_queries(c)))
         return -1;
-    if (bf_committed_ask(c->config.consumer, c->config.topics, query->shard,
-                         query->mark, UNSTABLE_MS, query->lanes) == 0)
-        return 0;
-    query->mark[0] = 0; /* a new one makes it look at its log again */
-    return -1;
+    rc = bf_committed_ask(c->config.consumer, c->config.topics, query->shard,
+                          query->mark, UNSTABLE_MS, query->lanes);
+    /*
+     * Who does not show it has it to write, now. No new one for want of an
+     * answer: that would be pending itself, for ever.
+     */
+    if (rc > 0)
+        query->mark[0] = 0;
+    return rc;
 }
 
 /* 0 when all facts are there. */
@@ -594,7 +603,7 @@ static void serve_queries(struct bf_committer *c)
             continue;
         }
         /* The answer has taken its time: that counts, too. */
-        if (bf_mono_ms() >= query->fence_ms) {
+        if (query->mark[0] && bf_mono_ms() >= query->fence_ms) {
             fence_writer(c, query);
             query->fence_ms = bf_mono_ms() + UNSTABLE_MS;
         }
