@@ -202,3 +202,12 @@ int bf_topics_check(rd_kafka_t *rk, const struct bf_topics *topics,
     rd_kafka_metadata_destroy(metadata);
     return status;
 }
+
+void bf_topics_look_again(rd_kafka_t *rk, int timeout_ms)
+{
+    const struct rd_kafka_metadata *metadata = NULL;
+
+    if (rd_kafka_metadata(rk, 1, NULL, &metadata, timeout_ms) ==
+        RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_metadata_destroy(metadata);
+}

@@ -98,7 +98,15 @@ size_t bf_topic_settings(enum bf_topic which, int replication,
 int bf_topics_check(rd_kafka_t *rk, const struct bf_topics *topics,
                     int timeout_ms, uint32_t *ret_shards, struct bf_err *err);
 
-/* The same question to an answer that is already there. */
+/*
+ * After a question about offsets that failed: let the handle learn anew who
+ * leads what. librdkafka 2.0.2 does so by itself when a fetch or a produce is
+ * refused, but sends rd_kafka_query_watermark_offsets() and
+ * rd_kafka_offsets_for_times() to whoever led last, and again, for minutes.
+ */
+void bf_topics_look_again(rd_kafka_t *rk, int timeout_ms);
+
+/* bf_topics_check()'s question to an answer that is already there. */
 int bf_topics_check_in(const struct rd_kafka_metadata *metadata,
                        const struct bf_topics *topics, uint32_t *ret_shards,
                        struct bf_err *err);

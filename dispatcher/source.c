@@ -204,6 +204,8 @@ int bf_source_ask_ends(struct bf_source *source, int timeout_ms,
     else
         above = take_ends(source, list, err);
     rd_kafka_topic_partition_list_destroy(list);
+    if (above < 0)
+        bf_topics_look_again(source->rk, timeout_ms);
     return above;
 }
 

@@ -94,6 +94,8 @@ static int ask_ends(rd_kafka_t *rk, const struct bf_topics *topics,
         ret[i] = parts->elems[i].offset;
     }
     rd_kafka_topic_partition_list_destroy(parts);
+    if (rc)
+        bf_topics_look_again(rk, timeout_ms);
     return rc;
 }
 

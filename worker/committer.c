@@ -345,11 +345,18 @@ static void reopen(struct bf_committer *c)
 static int ask_watermarks(const struct bf_committer *c, enum bf_topic topic,
                           uint32_t shard, int64_t *ret_low, int64_t *ret_high)
 {
-    return rd_kafka_query_watermark_offsets(
-               c->config.reader, bf_topic_name(c->config.topics, topic),
-               (int32_t)shard, ret_low, ret_high, CALL_MS)
-               ? -1
-               : 0;
+    rd_kafka_resp_err_t code = rd_kafka_query_watermark_offsets(
+        c->config.reader, bf_topic_name(c->config.topics, topic),
+        (int32_t)shard, ret_low, ret_high, CALL_MS);
+
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+        return 0;
+    bf_log_warn("watermarks",
+                bf_kv_str("topic", bf_topic_name(c->config.topics, topic)),
+                bf_kv_int("shard", shard),
+                bf_kv_str("error", rd_kafka_err2name(code)));
+    bf_topics_look_again(c->config.reader, CALL_MS);
+    return -1;
 }
 
 /* The first that is still ours; NULL: none is. */
@@ -570,6 +577,7 @@ static int answer_query(struct bf_committer *c, struct bf_query *query)
     bf_crash_point("after_offset_fetch");
     if (!is_settled(c, query))
         return -1;
+    query->fence_ms = bf_mono_ms() + UNSTABLE_MS; /* nobody is in our way */
     /*
      * After the offsets, not before: once they are stable, all that the last
      * owner committed to the state lies below its high watermark.
