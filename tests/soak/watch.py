@@ -3,6 +3,7 @@ what its group and its view lag behind."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 import time
@@ -98,20 +99,25 @@ class Group:
 
     def lag(self) -> int | None:
         """None: nobody answers, a broker is away."""
-        group = self.fleet.group
         try:
-            # Offsets first: what comes in meanwhile is lag, never less than 0.
-            where = coordinator(self.fleet.cluster.bootstrap, group)
-            told = wire.committed(where, group)
-            ends = self._consumer.offsets_for_times(self._places, timeout=3)
+            return self._lag()
         except (OSError, wire.WireError, KafkaException, NoAnswer):
+            # It reads nothing, so it would not learn who leads now.
+            with contextlib.suppress(KafkaException):
+                self._consumer.list_topics(timeout=3)
             return None
+
+    def _lag(self) -> int:
+        # Offsets first: what comes in meanwhile is lag, never less than 0.
+        group = self.fleet.group
+        told = wire.committed(coordinator(self.fleet.cluster.bootstrap, group), group)
         done = {(at.topic, at.partition): at.offset for at in told}
-        if any(end.error is not None for end in ends):
-            return None
-        return sum(
-            end.offset - max(0, done.get((end.topic, end.partition), 0)) for end in ends
-        )
+        lag = 0
+        for end in self._consumer.offsets_for_times(self._places, timeout=3):
+            if end.error is not None:
+                raise KafkaException(end.error)
+            lag += end.offset - max(0, done.get((end.topic, end.partition), 0))
+        return lag
 
     def close(self) -> None:
         self._consumer.close()
