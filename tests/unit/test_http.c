@@ -34,8 +34,9 @@ static struct {
     atomic_int requests; /* whole ones, with their body */
     atomic_int closed;   /* connections that are over, whoever ended them */
     atomic_int body_ok;  /* of those, as pattern() has it */
-    char head[4096];     /* the last one; read once it was answered */
-} server;
+    pthread_mutex_t head_lock;
+    char head[4096]; /* the last one */
+} server = {.head_lock = PTHREAD_MUTEX_INITIALIZER};
 
 struct request {
     char head[4096];
@@ -63,8 +64,17 @@ static bool read_head(int fd, struct request *ret)
     }
     length = strcasestr(ret->head, "content-length: ");
     ret->body_len = length ? strtoul(length + 16, NULL, 10) : 0;
+    pthread_mutex_lock(&server.head_lock);
     memcpy(server.head, ret->head, sizeof(server.head));
+    pthread_mutex_unlock(&server.head_lock);
     return sscanf(ret->head, "%*s %63s", ret->path) == 1;
+}
+
+static void last_head(char ret[sizeof(server.head)])
+{
+    pthread_mutex_lock(&server.head_lock);
+    memcpy(ret, server.head, sizeof(server.head));
+    pthread_mutex_unlock(&server.head_lock);
 }
 
 static bool read_body(int fd, const struct request *request)
@@ -754,14 +764,15 @@ static void test_methods(void **state)
                                     .body = &little,
                                     .nbody = methods[i].body ? 1 : 0};
         struct bf_http_done done;
+        char head[sizeof(server.head)];
 
         ask(pool, "/ok", &what, &done);
+        last_head(head);
         assert_int_equal(done.end, BF_HTTP_ANSWERED);
-        assert_memory_equal(server.head, methods[i].line,
-                            strlen(methods[i].line));
-        assert_int_equal(strcasestr(server.head, "content-length: 6") != NULL,
+        assert_memory_equal(head, methods[i].line, strlen(methods[i].line));
+        assert_int_equal(strcasestr(head, "content-length: 6") != NULL,
                          methods[i].body);
-        assert_null(strcasestr(server.head, "content-type:"));
+        assert_null(strcasestr(head, "content-type:"));
     }
     assert_int_equal(server.connections, 1);
     bf_http_pool_free(pool);
@@ -826,10 +837,12 @@ static void test_secrets(void **state)
     struct bf_http_send what = {
         .method = BF_GET, .secrets = &header, .nsecrets = 1};
     struct bf_http_done done;
+    char head[sizeof(server.head)];
 
     (void)state;
     ask(pool, "/ok", &what, &done);
-    assert_non_null(strstr(server.head, "authorization: Bearer s3cr3t\r\n"));
+    last_head(head);
+    assert_non_null(strstr(head, "authorization: Bearer s3cr3t\r\n"));
     header.secret = elsewhere;
     what.url = server.url;
     assert_null(bf_http_pool_send(pool, &what, NULL, &err));
