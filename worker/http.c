@@ -21,9 +21,10 @@
  * can neither be sent again nor be said not to have run.
  */
 #define IDLE_S 3L
-#define KEEPALIVE_S 15L    /* probes of a peer that computes for hours */
-#define SMALL_BYTES 16384L /* of a request; curl's least for an upload buffer  \
-                            */
+#define KEEPALIVE_S 15L /* probes of a peer that computes for hours */
+#define SMALL_BYTES                                                            \
+    16384L /* of a request; curl's least for an upload buffer                  \
+            */
 #define MAX_HEADER_BYTES (256U << 10) /* more is no answer, but an attack */
 
 /*

@@ -122,7 +122,7 @@ static void say_headers(int fd, int lines)
     memset(line, 'x', sizeof(line));
     memcpy(line, "X-Long: ", 8);
     memcpy(line + sizeof(line) - 2, "\r\n", 2);
-    say(fd, "HTTP/1.1 200 OK\r\nX-First: 1\r\n");
+    say(fd, "HTTP/1.1 200 OK\r\nX-First: 1\r\nConnection: close\r\n");
     for (int i = 0; i < lines; i++) {
         if (write(fd, line, sizeof(line)) < 0)
             return;
