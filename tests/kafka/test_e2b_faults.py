@@ -267,6 +267,7 @@ class PathTest(E2BCase):
         self.serve()
         self.run_some(60)
 
+    @unittest.skipUnless(FULL, "test_e2b goes this way, too")
     def test_by_a_process_of_envd(self) -> None:
         self.path, self.template = "envd", "base"
         self.serve()
@@ -293,8 +294,9 @@ class PathTest(E2BCase):
         )
         self.assertEqual(done.returncode, 0, done.stderr)
         self.path, self.template = "server", done.stdout.strip()
-        self.run_some(24)
+        self.run_some(24, e2b__sandboxes=6, e2b__creates=10)
 
+    @unittest.skipUnless(FULL, "test_e2b goes this way, too")
     def test_by_older_routes(self) -> None:
         self.serve(v2=False)
         self.run_some(16)
@@ -423,11 +425,12 @@ class FaultTest(E2BCase):
         self.assertEqual(other.stop(), 0)
 
 
+@unittest.skipUnless(FULL, "faults on everything take the time of --full")
 class MixTest(E2BCase):
     slow = True
 
     def test_faults_on_everything_and_a_worker_killed_twice(self) -> None:
-        count = 5000 if FULL else 120
+        count = 5000
         self.serve(limits=Limits(concurrent=20), seed=now_ms() & 0xFFFF)
         rules = self.server.rules
         rules.add("execute", "vanish", share=0.02)
@@ -459,7 +462,7 @@ class MixTest(E2BCase):
             )
             workers[0].kill9()
             workers[0] = self.worker(f"one-{turn}", **soon)
-        found = self.ends(count, HANG_S * (5 if FULL else 1))
+        found = self.ends(count, HANG_S * 10)
         outcomes = Counter(end.outcome for end, _ in found.values())
         for end, rec in found.values():
             if end.outcome != "succeeded":  # nobody knows whether it ran
