@@ -733,6 +733,107 @@ static void test_deadlines(void **state)
     }
 }
 
+/* A step with that answer; of a pause after it, the step after that, too. */
+static int step_with(struct world *w, struct bf_run *run, struct bf_reply reply,
+                     struct bf_request *ret, struct bf_run_end *ret_end)
+{
+    struct bf_err err = {0};
+    int step;
+
+    reply.now_ms = NOW_MS + w->ms;
+    reply.mono_ms = 1000 + w->ms;
+    step = bf_backend_modal_grpc.step(run, &reply, ret, ret_end, &err);
+    if (step != BF_STEP_SEND || ret->by != BF_BY_TIMER)
+        return step;
+    w->ms += ret->delay_ms;
+    return step_with(w, run, (struct bf_reply){.kind = BF_REPLY_OK}, ret,
+                     ret_end);
+}
+
+static const struct row refuses = {"16", 0, 0, OK("16")};
+static const struct row is_gone = {"5", 0, 0, OK("5")};
+
+/* The call was made: no trouble with tokens makes it one that was not. */
+static void test_no_token_while_it_runs(void **state)
+{
+    struct bf_run_end end = {0};
+    struct bf_request request;
+    struct bf_run *run;
+    struct world w;
+
+    (void)state;
+    set_up(&w);
+    run = drive_to(&w, BF_STAGE_OUTPUTS);
+    assert_int_equal(step_with(&w, run, answer(&w, BF_STAGE_OUTPUTS, &refuses),
+                               &request, &end),
+                     BF_STEP_SEND);
+    for (int i = 0; i < 20; i++) {
+        assert_int_equal(stage_of(&request), BF_STAGE_AUTH);
+        assert_int_equal(step_with(&w, run,
+                                   (struct bf_reply){.kind = BF_REPLY_UNSENT},
+                                   &request, &end),
+                         BF_STEP_SEND);
+    }
+    assert_int_equal(
+        step_with(&w, run, answer(&w, BF_STAGE_AUTH, NULL), &request, &end),
+        BF_STEP_SEND);
+    assert_int_equal(stage_of(&request), BF_STAGE_OUTPUTS);
+    assert_int_equal(
+        step_with(&w, run, answer(&w, BF_STAGE_OUTPUTS, NULL), &request, &end),
+        BF_STEP_DONE);
+    assert_int_equal(end.outcome, BF_OUTCOME_SUCCEEDED);
+    bf_backend_modal_grpc.free(run);
+    assert_null(w.modal->auth_owner);
+    tear_down(&w);
+}
+
+static void test_refused_while_it_runs(void **state)
+{
+    struct bf_run_end end = {0};
+    struct bf_request request;
+    struct bf_run *run;
+    struct world w;
+
+    (void)state;
+    set_up(&w);
+    run = drive_to(&w, BF_STAGE_OUTPUTS);
+    assert_int_equal(step_with(&w, run, answer(&w, BF_STAGE_OUTPUTS, &refuses),
+                               &request, &end),
+                     BF_STEP_SEND);
+    assert_int_equal(
+        step_with(&w, run, answer(&w, BF_STAGE_AUTH, &refuses), &request, &end),
+        BF_STEP_DONE);
+    assert_int_equal(end.delivery, BF_DELIVERY_UNKNOWN);
+    assert_false(end.again);
+    bf_backend_modal_grpc.free(run);
+    tear_down(&w);
+}
+
+/* Its first attempt may have come through: no second one by another name. */
+static void test_lost_and_then_gone(void **state)
+{
+    struct bf_run_end end = {0};
+    struct bf_request request;
+    struct bf_run *run;
+    struct world w;
+
+    (void)state;
+    set_up(&w);
+    run = drive_to(&w, BF_STAGE_MAP);
+    assert_int_equal(step_with(&w, run,
+                               (struct bf_reply){.kind = BF_REPLY_LOST},
+                               &request, &end),
+                     BF_STEP_SEND);
+    assert_int_equal(stage_of(&request), BF_STAGE_MAP);
+    assert_int_equal(
+        step_with(&w, run, answer(&w, BF_STAGE_MAP, &is_gone), &request, &end),
+        BF_STEP_DONE);
+    assert_int_equal(end.delivery, BF_DELIVERY_UNKNOWN);
+    assert_false(end.again);
+    bf_backend_modal_grpc.free(run);
+    tear_down(&w);
+}
+
 /* Of those who need the same one asks for it; whoever is let go leaves it. */
 static void test_one_asks_for_all(void **state)
 {
@@ -883,6 +984,9 @@ int main(void)
         cmocka_unit_test(test_store_fails),
         cmocka_unit_test(test_rows),
         cmocka_unit_test(test_deadlines),
+        cmocka_unit_test(test_no_token_while_it_runs),
+        cmocka_unit_test(test_refused_while_it_runs),
+        cmocka_unit_test(test_lost_and_then_gone),
         cmocka_unit_test(test_one_asks_for_all),
         cmocka_unit_test(test_blob_urls),
         cmocka_unit_test(test_cancel),

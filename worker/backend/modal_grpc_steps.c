@@ -167,9 +167,10 @@ static void say(struct bf_modal_grpc_run *run, struct bf_run_end *end,
     bf_block_answer_say(&run->answer, end, "Modal: ", text[0] ? text : cause);
 }
 
-static int give_up(struct bf_modal_grpc_run *run, const struct bf_reply *reply,
-                   const struct bf_modal_grpc_fact *fact,
-                   struct bf_run_end *end)
+/* What it asked for on behalf of others, too, is not to be had. */
+static void lead_no_more(struct bf_modal_grpc_run *run,
+                         const struct bf_reply *reply,
+                         const struct bf_modal_grpc_fact *fact)
 {
     struct bf_modal_grpc *modal = run->modal;
 
@@ -177,11 +178,53 @@ static int give_up(struct bf_modal_grpc_run *run, const struct bf_reply *reply,
         modal->unwell = fact;
         modal->unwell_until_ms = reply->mono_ms + UNWELL_MS;
     }
-    if (modal->auth_owner == run)
+    if (modal->auth_owner == run) {
         bf_modal_grpc_no_token(modal, reply->now_ms);
+        modal->auth_owner = NULL;
+    }
+}
+
+/*
+ * Not for want of a token, nor of anything else that comes before the call,
+ * may a call that was made, or may have been, be said not to have started.
+ */
+static enum bf_try at_least(const struct bf_modal_grpc_run *run,
+                            enum bf_try what)
+{
+    bool none = what == BF_TRY_NOT_STARTED || what == BF_TRY_CREDENTIAL ||
+                what == BF_TRY_REFUSED;
+
+    return none && (run->call_id[0] || run->maybe) ? BF_TRY_NOBODY_KNOWS : what;
+}
+
+static int give_up(struct bf_modal_grpc_run *run, const struct bf_reply *reply,
+                   const struct bf_modal_grpc_fact *fact,
+                   struct bf_run_end *end)
+{
+    struct bf_modal_grpc_fact known = *fact;
+
+    lead_no_more(run, reply, fact);
     if (!end->report.message.ptr)
         say(run, end, fact->cause, bf_slice_str(fact->words));
-    return finish(run, reply, fact, end);
+    known.what = at_least(run, fact->what);
+    return finish(run, reply, &known, end);
+}
+
+/* A call that was made goes on, whoever cannot be asked after it just now. */
+static bool goes_on(const struct bf_modal_grpc_run *run)
+{
+    return run->chore == BF_CHORE_NONE && run->call_id[0];
+}
+
+static int ask_later(struct bf_modal_grpc_run *run, struct bf_request *ret)
+{
+    int64_t ms = FIRST_ASK_MS;
+
+    for (int i = 0; i < run->asks && ms < MOST_ASK_MS; i++)
+        ms *= 2;
+    run->asks++;
+    return pause_for(run, BF_WAITS_LOOK, ms < MOST_ASK_MS ? ms : MOST_ASK_MS,
+                     ret);
 }
 
 /* ---- calls --------------------------------------------------------------- */
@@ -298,7 +341,9 @@ static int lead(struct bf_modal_grpc_run *run, enum bf_modal_stage stage,
     if (*owner && *owner != run)
         return pause_for(run, BF_WAITS_LOOK, LOOK_MS, ret);
     if (reply->mono_ms < modal->unwell_until_ms)
-        return give_up(run, reply, modal->unwell, end);
+        return goes_on(run) && modal->unwell->sign != BF_SIGN_CREDENTIAL
+                   ? ask_later(run, ret)
+                   : give_up(run, reply, modal->unwell, end);
     *owner = run;
     return ask(run, stage, reply, ret, err);
 }
@@ -563,6 +608,7 @@ static int take_outputs(struct bf_modal_grpc_run *run,
     if (bf_modal_read_outputs(message, &found, err))
         return -1;
     run->asks = 0;
+    run->reauthed = false;
     if (found.ended)
         return take_ended(run, reply, &found, ret, end, err);
     if (!found.pending) {
@@ -572,6 +618,9 @@ static int take_outputs(struct bf_modal_grpc_run *run,
             bf_modal_grpc_failure(BF_STAGE_OUTPUTS, BF_GRPC_NOT_FOUND, true),
             end);
     }
+    /* It may run for a day, and others wait for what this probe says. */
+    if (run->pass == BF_PASS_PROBE)
+        tell(run, reply, bf_modal_grpc_result(BF_MODAL_SUCCESS), 0);
     if (reply->mono_ms - run->asked_ms < QUICK_MS)
         return pause_for(run, BF_WAITS_LOOK, QUICK_WAIT_MS, ret);
     return next(run, reply, ret, end, err);
@@ -629,18 +678,6 @@ static int take_message(struct bf_modal_grpc_run *run,
 
 /* ---- failures ------------------------------------------------------------ */
 
-/* The call goes on, whoever cannot be asked after it just now. */
-static int ask_later(struct bf_modal_grpc_run *run, struct bf_request *ret)
-{
-    int64_t ms = FIRST_ASK_MS;
-
-    for (int i = 0; i < run->asks && ms < MOST_ASK_MS; i++)
-        ms *= 2;
-    run->asks++;
-    return pause_for(run, BF_WAITS_LOOK, ms < MOST_ASK_MS ? ms : MOST_ASK_MS,
-                     ret);
-}
-
 static int call_failed(struct bf_modal_grpc_run *run,
                        const struct bf_reply *reply,
                        const struct bf_grpc_outcome *outcome,
@@ -648,7 +685,11 @@ static int call_failed(struct bf_modal_grpc_run *run,
                        struct bf_err *err)
 {
     enum bf_modal_stage stage = run->stage;
-    bool asks_twice = stage == BF_STAGE_BIND || stage == BF_STAGE_MAP;
+    /* Under another id it would be another call. */
+    bool asks_twice =
+        stage == BF_STAGE_BIND || (stage == BF_STAGE_MAP && !run->maybe);
+    bool later =
+        outcome->follows == BF_GRPC_AGAIN || outcome->follows == BF_GRPC_LATER;
     bf_autobuf struct bf_buf said = BF_BUF_INIT(1024);
     const struct bf_modal_grpc_fact *fact;
 
@@ -663,9 +704,13 @@ static int call_failed(struct bf_modal_grpc_run *run,
         bf_modal_cache_forget(run->modal->cache);
         return next(run, reply, ret, end, err);
     }
-    if (stage == BF_STAGE_OUTPUTS && (outcome->follows == BF_GRPC_AGAIN ||
-                                      outcome->follows == BF_GRPC_LATER))
+    if (stage == BF_STAGE_OUTPUTS && later)
         return ask_later(run, ret);
+    if (stage == BF_STAGE_AUTH && later && goes_on(run)) {
+        lead_no_more(run, reply,
+                     bf_modal_grpc_failure(stage, outcome->status, false));
+        return ask_later(run, ret);
+    }
     fact = bf_modal_grpc_failure(stage, outcome->status,
                                  run->maybe || run->call.maybe);
     (void)bf_grpc_message(&said, bf_reply_header(reply, "grpc-message"), 200,
