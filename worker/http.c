@@ -416,7 +416,7 @@ static void leave_active(struct bf_http_call *call)
     leave_lane(call);
 }
 
-static void finish(struct bf_http_call *call, CURLcode code)
+static void add_finished(struct bf_http_call *call, CURLcode code)
 {
     struct bf_http_pool *pool = call->pool;
 
@@ -426,6 +426,25 @@ static void finish(struct bf_http_call *call, CURLcode code)
     call->next = NULL;
     *pool->last = call;
     pool->last = &call->next;
+}
+
+/*
+ * Those that waited for a connection that could not be set up have not left us
+ * either: one after the other they would wait until their time is over.
+ */
+static void finish(struct bf_http_call *call, CURLcode code)
+{
+    struct lane *lane = call->lane;
+    bool failed = lane->pioneer == call;
+    struct bf_http_call *held, *next;
+    uint64_t origin = call->origin;
+
+    add_finished(call, code);
+    for (held = failed ? lane->held : NULL; held; held = next) {
+        next = held->held_next;
+        if (held->origin == origin)
+            add_finished(held, code);
+    }
 }
 
 static void collect(struct lane *lane)
@@ -476,6 +495,40 @@ static void release_held(struct lane *lane)
         call->held = false;
         if (submit(call))
             finish(call, CURLE_OUT_OF_MEMORY);
+    }
+}
+
+/* ---- too much of replies ---- */
+
+static struct bf_http_call *find_largest(const struct bf_http_pool *pool)
+{
+    struct bf_http_call *found = pool->active;
+
+    for (struct bf_http_call *call = found; call; call = call->next) {
+        if (call->reply.cap > found->reply.cap)
+            found = call;
+    }
+    return found && found->reply.cap > 0 ? found : NULL;
+}
+
+/* Not from inside of curl: a call is taken out of it. */
+static void shed(struct bf_http_pool *pool)
+{
+    size_t max = pool->config.max_held_bytes;
+    struct bf_http_call *call;
+
+    if (max == 0 || pool->bytes <= max)
+        return;
+    /* What is whole already stays. */
+    for (size_t i = 0; i < pool->nlanes; i++) {
+        if (pool->lanes[i].touched)
+            collect(&pool->lanes[i]);
+    }
+    while (pool->bytes > max && (call = find_largest(pool))) {
+        call->too_large = true;
+        finish(call, CURLE_WRITE_ERROR);
+        pool->bytes -= call->reply.cap;
+        bf_buf_release(&call->reply);
     }
 }
 
@@ -530,6 +583,7 @@ int bf_http_pool_serve(struct bf_http_pool *pool, struct bf_err *err)
     for (int i = 0; i < n; i++) {
         if (act_on(pool, &events[i], err))
             return -1;
+        shed(pool);
     }
     now = bf_mono_ms();
     for (size_t i = 0; i < pool->nlanes; i++) {
@@ -959,8 +1013,8 @@ static void describe(const struct bf_http_call *call, struct bf_http_done *ret)
 
     curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(call->easy, CURLINFO_RETRY_AFTER, &retry_after);
-    if (retry_after > INT32_MAX)
-        retry_after = INT32_MAX;
+    if (retry_after > BF_HTTP_RETRY_AFTER_MAX_MS / 1000)
+        retry_after = BF_HTTP_RETRY_AFTER_MAX_MS / 1000;
     *ret = (struct bf_http_done){
         .opaque = call->opaque,
         .end = end,

@@ -22,6 +22,11 @@ struct bf_http_call;
 struct bf_http_config {
     size_t max_connections; /* calls beyond it wait for a free one */
     size_t max_reply_bytes; /* ceiling of one reply's body */
+    /*
+     * Of all replies together; 0: none. Beyond it the largest ones that are
+     * not whole yet end as TOO_LARGE, without a body.
+     */
+    size_t max_held_bytes;
     int64_t connect_timeout_ms;
     const char *proxy;   /* its URL; NULL: none. Borrowed */
     const char *ca_file; /* authorities, PEM; NULL: the system's. Borrowed */
@@ -81,6 +86,9 @@ struct bf_http_call *bf_http_pool_send(struct bf_http_pool *pool,
 /* Kept of the lines of an answer's headers and trailers. */
 #define BF_HTTP_HEADER_BYTES 16384
 
+/* Whatever a server says: nobody is to stop us for good. */
+#define BF_HTTP_RETRY_AFTER_MAX_MS 600000
+
 enum bf_http_end {
     BF_HTTP_ANSWERED,  /* a whole answer: look at the status */
     BF_HTTP_UNSENT,    /* not a byte of the body left us */
@@ -95,7 +103,7 @@ struct bf_http_done {
     int status; /* 0: none came */
     struct bf_slice body;
     struct bf_slice headers; /* lines "name: value", trailers behind them */
-    int64_t retry_after_ms;  /* 0: not said */
+    int64_t retry_after_ms;  /* 0: not said; BF_HTTP_RETRY_AFTER_MAX_MS */
     const char *error;       /* one sentence; "" when answered */
 };
 

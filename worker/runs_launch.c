@@ -29,6 +29,7 @@ void bf_runs_hang_up(struct bf_runs *runs, struct bf_task *task)
 static int retry_later(struct bf_runs *runs, struct bf_task *task,
                        int64_t after_ms, struct bf_err *err)
 {
+    int64_t left = task->job.expires_at_ms - bf_now_ms();
     int64_t wait = BACKOFF_MS;
 
     for (int i = 0; i < task->tries && wait < MAX_BACKOFF_MS; i++)
@@ -37,6 +38,9 @@ static int retry_later(struct bf_runs *runs, struct bf_task *task,
     /* Half of it random, so that a fleet does not come back as one. */
     wait = wait / 2 + (int64_t)(task->run_id[0] * 7 % 50) * wait / 100;
     wait = wait > after_ms ? wait : after_ms;
+    /* Whatever an endpoint asks for, the job expires when it does. */
+    left = left > 0 ? left : 0;
+    wait = wait < left ? wait : left;
     task->tries++;
     bf_runs_set_phase(runs, task, BF_TASK_WAITING);
     return bf_runs_wake_in(runs, task, wait, err);

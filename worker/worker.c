@@ -264,11 +264,15 @@ static int start_runners(struct bf_worker *w, struct bf_err *err)
 
 static struct bf_http_config http_config(const struct bf_settings *s)
 {
+    size_t memory = (size_t)s->worker.memory_bytes;
+    size_t least = 2UL * BF_MAX_ANSWER;
+
     return (struct bf_http_config){
         .max_connections = (size_t)(s->worker.backend == BF_BACKEND_HTTP
                                         ? s->http.max_connections
                                         : s->worker.concurrency),
         .max_reply_bytes = BF_MAX_ANSWER,
+        .max_held_bytes = memory > least ? memory : least,
         .connect_timeout_ms = CONNECT_MS,
         .ca_file = s->worker.ca_file[0] ? s->worker.ca_file : NULL,
     };

@@ -141,6 +141,8 @@ static const struct {
     {"/cut", "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{\"succ"},
     {"/busy", "HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\n"
               "Content-Length: 0\r\n\r\n"},
+    {"/busy_for_ever", "HTTP/1.1 429 Too Many\r\nRetry-After: 2000000000\r\n"
+                       "Content-Length: 0\r\n\r\n"},
     {"/moved", "HTTP/1.1 307 Moved\r\nLocation: /ok\r\n"
                "Content-Length: 0\r\n\r\n"},
     {"/early", "HTTP/1.1 413 Too Large\r\nContent-Length: 0\r\n\r\n"},
@@ -162,7 +164,10 @@ static bool answer(int fd, const struct request *request, bool *doomed)
     if (*doomed)
         return false;
     *doomed = strcmp(request->path, "/ok_then_die") == 0;
-    if (strcmp(request->path, "/hang") == 0)
+    if (strcmp(request->path, "/unfinished") == 0)
+        say_much(fd, 32768, "HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n");
+    if (strcmp(request->path, "/hang") == 0 ||
+        strcmp(request->path, "/unfinished") == 0)
         return read(fd, &byte, 1) == 1; /* until the peer closes */
     if (strcmp(request->path, "/big") == 0)
         say_much(fd, MAX_REPLY + 4096,
@@ -251,16 +256,23 @@ static int stop_server(void **state)
 
 /* ---- the client's side ---- */
 
-static struct bf_http_pool *new_pool(size_t connections)
+static struct bf_http_pool *new_pool_that_holds(size_t connections,
+                                                size_t max_held_bytes)
 {
     struct bf_http_config config = {.max_connections = connections,
                                     .max_reply_bytes = MAX_REPLY,
+                                    .max_held_bytes = max_held_bytes,
                                     .connect_timeout_ms = 5000};
     struct bf_err err = {0};
     struct bf_http_pool *pool = bf_http_pool_new(&config, &err);
 
     assert_non_null(pool);
     return pool;
+}
+
+static struct bf_http_pool *new_pool(size_t connections)
+{
+    return new_pool_that_holds(connections, 0);
 }
 
 static struct bf_http_call *post(struct bf_http_pool *pool, const char *url,
@@ -375,6 +387,11 @@ static void test_answer_is_told(void **state)
     call = wait_done(pool, &done);
     assert_int_equal(done.status, 429);
     assert_int_equal(done.retry_after_ms, 7000);
+    bf_http_call_free(call);
+
+    post_path(pool, "/busy_for_ever");
+    call = wait_done(pool, &done);
+    assert_int_equal(done.retry_after_ms, BF_HTTP_RETRY_AFTER_MAX_MS);
     bf_http_call_free(call);
     bf_http_pool_free(pool);
 }
@@ -520,6 +537,65 @@ static void test_tls_failure_is_unsent(void **state)
     bf_http_call_free(call);
     close(peer);
     close(fd);
+    bf_http_pool_free(pool);
+}
+
+/* Who waits for somebody else's connection does not wait for its own turn. */
+static void test_tls_fails_for_all_at_once(void **state)
+{
+    struct bf_http_pool *pool = new_pool(64);
+    struct sockaddr_in address;
+    int fd = listen_anywhere(&address), peer;
+    struct bf_http_done done;
+    struct bf_http_call *call;
+    char url[128];
+
+    (void)state;
+    snprintf(url, sizeof(url), "https://127.0.0.1:%d/",
+             ntohs(address.sin_port));
+    for (int i = 0; i < 3; i++)
+        post(pool, url, &little, 1);
+    assert_true(turn(pool, INT64_MAX));
+    peer = accept(fd, NULL, NULL);
+    say(peer, "HTTP/1.1 400 Bad Request\r\n\r\n");
+    call = wait_done(pool, &done);
+    for (int i = 0; i < 3; i++) {
+        assert_non_null(call);
+        assert_int_equal(done.end, BF_HTTP_UNSENT);
+        bf_http_call_free(call);
+        call = bf_http_pool_take(pool, &done);
+    }
+    assert_null(call);
+    assert_int_equal(bf_http_pool_active(pool), 0);
+    close(peer);
+    close(fd);
+    bf_http_pool_free(pool);
+}
+
+/* Each of these is small enough; together they are not. */
+static void test_ceiling_of_all(void **state)
+{
+    const size_t max = 100000;
+    struct bf_http_pool *pool = new_pool_that_holds(64, max);
+    struct bf_http_done done;
+    struct bf_http_call *call;
+
+    (void)state;
+    for (int i = 0; i < 5; i++)
+        post_path(pool, "/unfinished");
+    for (int i = 0; i < 3; i++) {
+        call = wait_done(pool, &done);
+        assert_int_equal(done.end, BF_HTTP_TOO_LARGE);
+        assert_int_equal(done.status, 200);
+        assert_int_equal(done.body.len, 0);
+        bf_http_call_free(call);
+        assert_true(bf_http_pool_bytes(pool) <= max);
+    }
+    assert_int_equal(bf_http_pool_active(pool), 2);
+    post_path(pool, "/ok");
+    call = wait_done(pool, &done);
+    assert_int_equal(done.end, BF_HTTP_ANSWERED);
+    bf_http_call_free(call);
     bf_http_pool_free(pool);
 }
 
@@ -883,6 +959,8 @@ int main(void)
         T(test_unsent),
         T(test_tls_failure_is_unsent),
         T(test_ceiling),
+        T(test_tls_fails_for_all_at_once),
+        T(test_ceiling_of_all),
         T(test_early_answer),
         T(test_interim_answer),
         T(test_cancel_aborts),
