@@ -137,7 +137,10 @@ static void strict_is_one_run_each(void **unused)
     release(pool, sandbox, false, 1);
     assert_ptr_equal(ask(pool, &a, BF_SANDBOX_HAVE), sandbox);
     bf_sandbox_pool_runs(sandbox);
-    release(pool, sandbox, false, 2);
+    /* a run that is longer than its sandbox's time */
+    assert_ptr_equal(bf_sandbox_pool_to_renew(pool, TTL_MS - 1), sandbox);
+    bf_sandbox_pool_renewed(sandbox, 2 * TTL_MS, TTL_MS - 1);
+    release(pool, sandbox, false, TTL_MS);
     assert_int_equal(sandbox->state, BF_SANDBOX_DOOMED);
     bf_sandbox_pool_free(pool);
 }
@@ -218,9 +221,13 @@ static void idle_ones_go_and_used_ones_are_renewed(void **unused)
     assert_null(bf_sandbox_pool_to_renew(pool, TTL_MS - 30000));
     assert_ptr_equal(bf_sandbox_pool_to_renew(pool, TTL_MS - 29999), sandbox);
     assert_null(bf_sandbox_pool_to_renew(pool, TTL_MS - 29999));
-    bf_sandbox_pool_renewed(sandbox, 0);
-    assert_ptr_equal(bf_sandbox_pool_to_renew(pool, TTL_MS - 29999), sandbox);
-    bf_sandbox_pool_renewed(sandbox, 2 * TTL_MS);
+    bf_sandbox_pool_renewed(sandbox, 0, TTL_MS - 29999);
+    /* a provider that refuses is not asked without a pause */
+    assert_null(bf_sandbox_pool_to_renew(pool, TTL_MS - 29999));
+    assert_int_equal(bf_sandbox_pool_wait(pool, TTL_MS - 29999, 100000), 2000);
+    assert_null(bf_sandbox_pool_to_renew(pool, TTL_MS - 28000));
+    assert_ptr_equal(bf_sandbox_pool_to_renew(pool, TTL_MS - 27999), sandbox);
+    bf_sandbox_pool_renewed(sandbox, 2 * TTL_MS, TTL_MS - 27999);
     assert_null(bf_sandbox_pool_to_renew(pool, TTL_MS - 29999));
     release(pool, sandbox, false, 70000);
     assert_int_equal(bf_sandbox_pool_wait(pool, 70000, 100000), IDLE_MS);
@@ -607,7 +614,8 @@ static void model_chore(struct model *m)
         remove_it(m, due);
     due = bf_sandbox_pool_to_renew(m->pool, m->now_ms);
     if (due)
-        bf_sandbox_pool_renewed(due, pick(m, 2) ? m->now_ms + TTL_MS : 0);
+        bf_sandbox_pool_renewed(due, pick(m, 2) ? m->now_ms + TTL_MS : 0,
+                                m->now_ms);
 }
 
 static void model_bill(struct model *m)

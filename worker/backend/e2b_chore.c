@@ -89,7 +89,7 @@ static void let_go(struct e2b_chore *chore)
     if (chore->kind == CHORE_RENEW && chore->id[0]) {
         sandbox = bf_sandbox_pool_find(e2b->pool, bf_slice_str(chore->id));
         if (sandbox)
-            bf_sandbox_pool_renewed(sandbox, 0);
+            bf_sandbox_pool_renewed(sandbox, 0, e2b->mono_ms);
     } else if (sandbox && chore->kind == CHORE_DELETE) {
         bf_sandbox_pool_undeleted(e2b->pool, sandbox, e2b->mono_ms);
     } else if (sandbox) {
@@ -179,7 +179,7 @@ static struct bf_run *renew_one(struct bf_e2b *e2b)
     struct e2b_chore *chore = sandbox ? chore_new(e2b, CHORE_RENEW) : NULL;
 
     if (sandbox && !chore)
-        bf_sandbox_pool_renewed(sandbox, 0);
+        bf_sandbox_pool_renewed(sandbox, 0, e2b->mono_ms);
     if (!chore)
         return NULL;
     memcpy(chore->id, sandbox->id, sizeof(chore->id));
@@ -378,9 +378,11 @@ static int end_renew(struct e2b_chore *chore, const struct bf_e2b_cause *cause,
     if (sandbox && gone && sandbox->state == BF_SANDBOX_IDLE)
         bf_sandbox_pool_gone(e2b->pool, sandbox, e2b->wall_ms);
     else if (sandbox)
-        bf_sandbox_pool_renewed(sandbox, !gone && cause->next == BF_E2B_GO_ON
-                                             ? e2b->mono_ms + e2b->config.ttl_ms
-                                             : 0);
+        bf_sandbox_pool_renewed(sandbox,
+                                !gone && cause->next == BF_E2B_GO_ON
+                                    ? e2b->mono_ms + e2b->config.ttl_ms
+                                    : 0,
+                                e2b->mono_ms);
     return done(cause, ret_end);
 }
 

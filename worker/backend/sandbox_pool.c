@@ -8,6 +8,7 @@
 #define POLL_MS 50   /* for one of those under way to end */
 #define REST_MS 2000 /* see make_room() */
 #define DELETE_AGAIN_MS 2000
+#define RENEW_AGAIN_MS 2000
 #define HAND_OVER_MS 10000 /* of what was under way when a shard was lost */
 #define SHOWS_MS 30000     /* by then what was made stands in lists */
 #define BILL_AFTER_MS 60000
@@ -423,7 +424,8 @@ static bool is_ending(const struct bf_sandbox_pool *pool,
 {
     return (sandbox->state == BF_SANDBOX_IDLE ||
             sandbox->state == BF_SANDBOX_BUSY) &&
-           !sandbox->renewing && !pool->stopping && !pool->config.strict &&
+           !sandbox->renewing && !pool->stopping &&
+           now_ms >= sandbox->renew_ms &&
            sandbox->end_ms - now_ms < pool->config.renew_below_ms;
 }
 
@@ -439,9 +441,12 @@ struct bf_sandbox *bf_sandbox_pool_to_renew(struct bf_sandbox_pool *pool,
     return NULL;
 }
 
-void bf_sandbox_pool_renewed(struct bf_sandbox *sandbox, int64_t end_ms)
+void bf_sandbox_pool_renewed(struct bf_sandbox *sandbox, int64_t end_ms,
+                             int64_t now_ms)
 {
     sandbox->renewing = false;
+    if (end_ms == 0)
+        sandbox->renew_ms = now_ms + RENEW_AGAIN_MS;
     if (end_ms > sandbox->end_ms)
         sandbox->end_ms = end_ms;
 }
@@ -466,20 +471,28 @@ void bf_sandbox_pool_lost(struct bf_sandbox_pool *pool, uint32_t shard,
     }
 }
 
+static int64_t renew_at(const struct bf_sandbox_pool *pool,
+                        const struct bf_sandbox *sandbox)
+{
+    int64_t near_ms = sandbox->end_ms - pool->config.renew_below_ms + 1;
+
+    if (sandbox->renewing || pool->stopping)
+        return INT64_MAX;
+    return near_ms > sandbox->renew_ms ? near_ms : sandbox->renew_ms;
+}
+
 static int64_t due_at(const struct bf_sandbox_pool *pool,
                       const struct bf_sandbox *sandbox)
 {
-    int64_t renew_at = sandbox->renewing || pool->config.strict
-                           ? INT64_MAX
-                           : sandbox->end_ms - pool->config.renew_below_ms + 1;
+    int64_t renew_ms = renew_at(pool, sandbox);
 
     switch (sandbox->state) {
     case BF_SANDBOX_BUSY:
-        return renew_at;
+        return renew_ms;
     case BF_SANDBOX_IDLE:
         if (pool->stopping)
             return 0;
-        return renew_at < sandbox->due_ms ? renew_at : sandbox->due_ms;
+        return renew_ms < sandbox->due_ms ? renew_ms : sandbox->due_ms;
     case BF_SANDBOX_DOOMED:
         return sandbox->due_ms;
     case BF_SANDBOX_GHOST:

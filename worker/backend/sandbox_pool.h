@@ -56,6 +56,7 @@ struct bf_sandbox {
                           * GHOST: lists have it by then */
     int64_t forget_ms;   /* DOOMED: not ours to delete after it; 0: always */
     bool renewing;
+    int64_t renew_ms;              /* not before: the last try failed */
     uint32_t runs;                 /* begun */
     int64_t vcpu, memory_mb;       /* as allocated; 0: not told */
     int64_t idle_from_wall_ms;     /* IDLE: since then */
@@ -141,8 +142,9 @@ struct bf_sandbox *bf_sandbox_pool_to_delete(struct bf_sandbox_pool *pool,
  * It may be gone by then: ask bf_sandbox_pool_find(). */
 struct bf_sandbox *bf_sandbox_pool_to_renew(struct bf_sandbox_pool *pool,
                                             int64_t now_ms);
-/* end_ms 0: it failed. */
-void bf_sandbox_pool_renewed(struct bf_sandbox *sandbox, int64_t end_ms);
+/* end_ms 0: it failed, and is tried again in a moment. */
+void bf_sandbox_pool_renewed(struct bf_sandbox *sandbox, int64_t end_ms,
+                             int64_t now_ms);
 
 /* From now on nothing is kept: everything IDLE is deleted. */
 void bf_sandbox_pool_stop(struct bf_sandbox_pool *pool);
