@@ -63,10 +63,10 @@ static enum bf_e2b_stream of_kernel(const struct bf_execute *execute,
         return BF_E2B_STREAM_KERNEL_DIED;
     if (!execute->whole)
         return BF_E2B_STREAM_CUT;
-    if (said->needs)
-        return BF_E2B_STREAM_NEEDS;
     if (said->begun)
         return BF_E2B_STREAM_SILENT;
+    if (said->needs)
+        return BF_E2B_STREAM_NEEDS;
     return strcmp(execute->error_name, "ExecutionAborted") == 0
                ? BF_E2B_STREAM_ABORTED
                : BF_E2B_STREAM_NOT_BEGUN;
@@ -107,7 +107,7 @@ static enum bf_e2b_stream of_process(const struct bf_process *process,
         return BF_E2B_STREAM_TOO_LARGE;
     if (!process->whole)
         return BF_E2B_STREAM_CUT;
-    if (said->needs)
+    if (said->needs && !said->begun)
         return BF_E2B_STREAM_NEEDS;
     if (!said->begun)
         return BF_E2B_STREAM_NOT_BEGUN;

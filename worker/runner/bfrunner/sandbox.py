@@ -69,9 +69,9 @@ class Sandbox:
         head, body = _frame(payload)
         run_id = head["run_id"]
         seconds = head["timeout_ms"] / 1000 + _LATE_S
-        self._runner.send(head, body)
-        # Its code is loaded before it is "started", and that is user code, too.
+        # Before it can begin: what it does may be the end of this process, too.
         self._say(f"{MARK} {word} begun")
+        self._runner.send(head, body)
         try:
             done = self._runner.wait(run_id, seconds)
         except RunnerGone:
