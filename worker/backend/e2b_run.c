@@ -729,8 +729,12 @@ static int take_created(struct turn *t)
     if (rc == 0)
         box = bf_e2b_box_new(e2b, &created, &why);
     bf_e2b_created_release(&created);
-    if (!created.id[0])
+    /* One that is another run's, or another tenant's: not for two. */
+    if (!created.id[0] ||
+        bf_sandbox_pool_find(e2b->pool, bf_slice_str(created.id))) {
+        bf_e2b_box_free(box);
         return finish(t, &bad_reply);
+    }
     e2b->site.old_routes = e2b->site.old_routes || run->old_routes;
     bf_sandbox_pool_started(e2b->pool, run->sandbox, created.id,
                             e2b->mono_ms + e2b->config.ttl_ms, box);
