@@ -10,6 +10,7 @@
 #define CONTROL_BYTES (1U << 20)
 #define MAX_PAGES 64 /* of a hundred each */
 #define SWEEP_EVERY_MS INT64_C(60000)
+#define LISTED_MS 10000 /* that long, at least, what is listed lives */
 /* By then an owner before us has given up on what it had under way. */
 #define SETTLE_MS 15000
 /*
@@ -158,10 +159,16 @@ static struct bf_run *bill(struct bf_e2b *e2b)
     return &chore->run;
 }
 
-static struct bf_run *delete_one(struct bf_e2b *e2b)
+/*
+ * After a gap what looks like ours, and long idle, may be another's by now, who
+ * has taken it over and uses it.
+ */
+static struct bf_run *delete_one(struct bf_e2b *e2b, bool stopping)
 {
     struct bf_sandbox *sandbox =
-        bf_sandbox_pool_to_delete(e2b->pool, e2b->mono_ms, e2b->wall_ms);
+        stopping || is_steady(e2b)
+            ? bf_sandbox_pool_to_delete(e2b->pool, e2b->mono_ms, e2b->wall_ms)
+            : NULL;
     struct e2b_chore *chore = sandbox ? chore_new(e2b, CHORE_DELETE) : NULL;
 
     if (sandbox && !chore)
@@ -188,9 +195,12 @@ static struct bf_run *renew_one(struct bf_e2b *e2b)
 
 static struct bf_run *adopt_one(struct bf_e2b *e2b)
 {
-    struct e2b_chore *chore =
-        e2b->nadopt > 0 ? chore_new(e2b, CHORE_CONNECT) : NULL;
+    struct e2b_chore *chore;
 
+    /* Its shard went again: the next owner may be at it by now. */
+    while (e2b->nadopt > 0 && e2b->adopt[e2b->nadopt - 1]->forget_ms > 0)
+        reject(e2b, e2b->adopt[--e2b->nadopt]);
+    chore = e2b->nadopt > 0 ? chore_new(e2b, CHORE_CONNECT) : NULL;
     if (!chore)
         return NULL;
     chore->sandbox = e2b->adopt[--e2b->nadopt];
@@ -247,7 +257,7 @@ struct bf_run *bf_e2b_chore(const struct bf_backend_config *config,
     if (config->stopping)
         stop(e2b);
     run = bill(e2b);
-    run = run ? run : delete_one(e2b);
+    run = run ? run : delete_one(e2b, config->stopping);
     run = run ? run : renew_one(e2b);
     run = run ? run : adopt_one(e2b);
     run = run ? run : sweep(e2b);
@@ -398,6 +408,8 @@ static bool read_row(const struct bf_e2b *e2b, const struct bf_e2b_row *row,
                      struct bf_sandbox_seen *ret)
 {
     uint64_t shard = 0, since = 0;
+    /* It is listed, so it is not over: whatever our clock says, or when
+     * nothing was said. */
     int64_t left_ms = row->end_at_ms - e2b->wall_ms;
 
     if (!bf_slice_is(said(row, "bf.fleet"), e2b->config.fleet) ||
@@ -412,7 +424,7 @@ static bool read_row(const struct bf_e2b *e2b, const struct bf_e2b_row *row,
                 .policy = e2b->policy,
                 .shard = (uint32_t)shard},
         .owned_since = (int64_t)since,
-        .end_ms = e2b->mono_ms + (left_ms > 0 ? left_ms : 0),
+        .end_ms = e2b->mono_ms + (left_ms > LISTED_MS ? left_ms : LISTED_MS),
         .vcpu = row->vcpu,
         .memory_mb = row->memory_mb,
     };
@@ -472,7 +484,6 @@ static int end_list(struct e2b_chore *chore, const struct bf_reply *reply,
     struct bf_e2b_list list = {.nrows = 0};
     struct bf_err why = {0};
 
-    look(e2b);
     if (!is_steady(e2b) || bf_e2b_list_read(reply->body, &list, &why)) {
         e2b->sweeping = false;
         return done(&bad_list, ret_end);
@@ -508,7 +519,9 @@ static int connected(struct e2b_chore *chore, const struct bf_reply *reply,
     int rc = bf_e2b_created_read(&e2b->site, reply->body, &created,
                                  &(struct bf_err){0});
 
-    if (rc == 0 && strcmp(created.id, chore->sandbox->id) == 0)
+    /* To prepare it ends what runs there: not if the shard went meanwhile. */
+    if (rc == 0 && chore->sandbox->forget_ms == 0 &&
+        strcmp(created.id, chore->sandbox->id) == 0)
         box = bf_e2b_box_new(e2b, &created, &(struct bf_err){0});
     bf_e2b_created_release(&created);
     if (!box)
@@ -592,6 +605,8 @@ int bf_e2b_chore_step(struct bf_run *base, const struct bf_reply *reply,
     struct e2b_chore *chore = from(base);
 
     bf_e2b_see(chore->e2b, reply);
+    /* Nobody asks for the next chore while all places are taken. */
+    look(chore->e2b);
     if (chore->kind == CHORE_BILL)
         return end_bill(chore, ret_end);
     if (reply->kind == BF_REPLY_NONE)
