@@ -17,11 +17,13 @@ import threading
 import time
 import unittest
 from pathlib import Path
+from unittest import mock
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "worker" / "runner"), str(ROOT / "tests" / "runner")]
 
-from bfrunner import http1  # noqa: E402
+from bfrunner import execute, http1  # noqa: E402
+from bfrunner.client import Done  # noqa: E402
 from http_server import (  # noqa: E402
     HELLO,
     KEY,
@@ -93,6 +95,16 @@ class Heads(unittest.TestCase):
             for name, value in head.headers:
                 self.assertNotRegex(name + value, r"[\r\n\x00]")
         self.assertGreater(taken, 1000)
+
+
+class Answers(unittest.TestCase):
+    def test_a_result_that_is_no_text_has_run(self) -> None:
+        done = Done({"success": True, "delivery": "ran", "reason": ""}, b"\xff")
+        answer = execute.answer(done)
+        told = json.loads(answer.body)
+        self.assertEqual((answer.status, told["success"]), (200, False))
+        self.assertEqual(told["reason"], "bad_output")
+        self.assertNotIn("server_error", told)
 
 
 class Base(unittest.TestCase):
@@ -388,6 +400,21 @@ class Trust(Base):
         uid, groups, tried = json.loads(told["result"])
         self.assertEqual(uid, pwd.getpwnam("nobody").pw_uid)
         self.assertEqual((groups, tried), ([], ["environ", "mem", "fd"]))
+
+    def test_what_the_server_knows_is_not_the_blocks(self) -> None:
+        with mock.patch.dict(os.environ, SECRET_TOKEN="only-ours"):
+            server = self.serve()
+        code = (
+            "def run(name):\n"
+            "    with open('/proc/self/environ') as mine: told = mine.read()\n"
+            "    parent = f'/proc/{os.getppid()}/environ'\n"
+            "    with open(parent) as theirs: told += theirs.read()\n"
+            "    return [name in told, 'PATH=' in told]\n"
+        )
+        asked = request(code, json.dumps({"name": "only-ours"}))
+        status, told = self.connect(server).ask(asked, {})
+        self.assertEqual((status, told["error"]), (200, None))
+        self.assertEqual(json.loads(told["result"]), [False, True])
 
     def test_what_it_does_not_start_with(self) -> None:
         keys = self.enterContext(tempfile.NamedTemporaryFile("w"))

@@ -220,6 +220,14 @@ class Requests(Base):
         self.now += 1
         self.refuse("expired", signed())
 
+    def test_a_body_that_comes_when_nobody_remembers(self) -> None:
+        self.check(signed())
+        self.now = NOW + 50 + v.SKEW_S
+        known = self.verifier.head("POST", [TARGET], signed())
+        self.now += 1
+        with self.assertRaisesRegex(v.Refused, "expired"):
+            self.verifier.body(known, BODY)
+
     def test_clocks(self) -> None:
         late = {"created_s": NOW - 500, "expires_s": NOW - v.SKEW_S}
         self.check(signed(nonce="01" * 16, **late))

@@ -56,6 +56,9 @@ class Application:
         body = None
         try:
             if length is None:
+                # Nothing of a stranger's is read beyond its headers.
+                with self.door.enter(method, targets, headers, 0):
+                    pass
                 body = await _body(receive, self.door.limits.body_bytes)
                 length = len(body)
             with self.door.enter(method, targets, headers, length) as ticket:

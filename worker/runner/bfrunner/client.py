@@ -15,7 +15,7 @@ from typing import Any
 
 from bfrunner import frames
 from bfrunner.cache import Code
-from bfrunner.options import MIB
+from bfrunner.options import MIB, start_environment
 
 
 @dataclass
@@ -52,7 +52,8 @@ class Runner:
         package = Path(__file__).resolve().parent
         fd = theirs.fileno()
         command = [self.python, "-I", str(package), "--fd", str(fd), *self.arguments]
-        self.process = subprocess.Popen(command, pass_fds=[fd])
+        env = start_environment()
+        self.process = subprocess.Popen(command, pass_fds=[fd], env=env)
         theirs.close()
 
     def __enter__(self) -> Runner:

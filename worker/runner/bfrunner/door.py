@@ -165,7 +165,10 @@ class Door:
     def _only(self, targets: Sequence[str]) -> str | None:
         """The workspace that this door or the address names."""
         query = targets[0].partition("?")[2] if targets else ""
-        named = parse_qs(query, max_num_fields=16).get("workspace_id", [])
+        try:
+            named = parse_qs(query, max_num_fields=16).get("workspace_id", [])
+        except ValueError:
+            raise Refused("bad_header", "too many parameters") from None
         found = {*named, *([self.workspace] if self.workspace is not None else [])}
         if len(found) > 1:
             raise Refused("wrong_workspace", "another workspace is served here")

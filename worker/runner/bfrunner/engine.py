@@ -19,6 +19,7 @@ from typing import Any
 
 from bfrunner import frames
 from bfrunner.client import Done
+from bfrunner.options import start_environment
 
 _PIECE = 1 << 20
 _STOP_S = 10
@@ -149,11 +150,11 @@ class Engine:
         fd = theirs.fileno()
         package = Path(__file__).resolve().parent
         command = [sys.executable, "-I", str(package), "--fd", str(fd)]
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"env": start_environment()}
         if self._run_as is not None:
-            more = {"user": self._run_as, "group": _group(self._run_as)}
-            home = {"HOME": tempfile.gettempdir()}  # ours is closed to it
-            more |= {"extra_groups": [], "env": {**os.environ, **home}}
+            more |= {"user": self._run_as, "group": _group(self._run_as)}
+            more["extra_groups"] = []
+            more["env"]["HOME"] = tempfile.gettempdir()  # ours is closed to it
         return subprocess.Popen(
             [*command, *self._arguments],
             pass_fds=[fd],

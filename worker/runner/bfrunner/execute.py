@@ -131,10 +131,18 @@ def answer(done: Done, container: str = "") -> Answer:
     if container:
         told["container_id"] = container
     if told["success"]:
-        told["result"] = done.body.decode()
+        told |= _result(done.body)
     elif told.get("reason") == "output_too_large":
         told |= {"server_error": True, "error_type": "ResponseTooLarge"}
     return Answer(200, _dump(told))
+
+
+def _result(body: bytes) -> dict[str, Any]:
+    try:
+        return {"result": body.decode()}
+    except UnicodeDecodeError:  # a block can write to where its answer is
+        why = {"error": "the result is no text", "error_type": "BadResult"}
+        return {"success": False, "reason": "bad_output", **why}
 
 
 def _did_not_run(done: Done) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -15,6 +16,16 @@ ERROR_BYTES = 8 << 10
 NAME_BYTES = 256  # error_type, function_name
 REPORT_BYTES = 64 << 10  # what a run or a template says about itself
 FRAME_HEAD_BYTES = 2 * MIB  # a block of 256 KiB, escaped as JSON, fits
+
+# What user code may see of the environment; nothing of whoever started us.
+ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+
+
+def start_environment() -> dict[str, str]:
+    """For a process that will run user code.  What it removes later could still
+    be read in its /proc/self/environ."""
+    kept = (*ENVIRONMENT, "LD_LIBRARY_PATH")
+    return {name: os.environ[name] for name in kept if name in os.environ}
 
 
 def _option(default: object, text: str) -> Any:

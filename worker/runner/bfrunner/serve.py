@@ -9,18 +9,15 @@ import signal
 import socket
 
 from bfrunner import preload, procs
-from bfrunner.options import Options
+from bfrunner.options import ENVIRONMENT, Options
 from bfrunner.template import template_main
 from bfrunner.zygote import BecomeTemplate, Zygote
-
-# What user code may see of the environment; nothing of whoever started us.
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
 
 def serve(fd: int, options: Options) -> None:
     """Until the inherited socket closes or SIGTERM arrives."""
     for name in list(os.environ):
-        if name not in _KEPT:
+        if name not in ENVIRONMENT:
             del os.environ[name]
     procs.adopt_orphans()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -109,9 +109,11 @@ class Verifier:
         raise Refused("bad_signature", "not what this key signed")
 
     def body(self, signed: Signed, body: bytes | bytearray | memoryview) -> None:
-        """It is the body that was signed, and comes for the first time."""
+        """It is the body that was signed, and comes for the first time, and
+        while we would still know if it did not."""
         if not hmac.compare_digest(hashlib.sha256(body).digest(), signed.digest):
             raise Refused("bad_digest", "the body is not the one that was signed")
+        self._check_time(signed)
         now = int(self.clock())
         with self._lock:
             self._forget(now)
