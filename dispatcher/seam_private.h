@@ -48,10 +48,12 @@ struct bf_seam_waiting {
     struct bf_seam_waiting *next, *prev;
     bool listed;
     uint64_t key;
-    int64_t speak_ms; /* bf_mono_ms(): the next space */
-    int64_t until_ms; /* the latest */
-    bool extended;    /* the job has started, and has its own time */
-    bool hurried;     /* the dispatcher is stopping */
+    int64_t speak_ms;   /* bf_mono_ms(): the next space */
+    int64_t until_ms;   /* the latest */
+    int64_t latest_ms;  /* even if nobody knows whether the job has started */
+    int64_t expires_ms; /* of the job, bf_now_ms() */
+    bool extended;      /* the job has started, and has its own time */
+    bool hurried;       /* the dispatcher is stopping */
     struct bf_seam_said *said;
 
     /* a question, on a thread of a pool */
@@ -59,6 +61,7 @@ struct bf_seam_waiting {
     bool asked; /* it is there now */
     bool again; /* the job ended meanwhile: ask once more */
     enum bf_seam_found found;
+    int64_t known_ms; /* all that was in Kafka then was looked at; 0: none */
     struct bf_reader_end end;
     struct bf_result_place place;
     struct bf_buf result, reply;

@@ -8,6 +8,7 @@
 /* Until what a worker has committed is known here. */
 #define BEGIN_MS 5000    /* that a run has begun, or that its time is over */
 #define LATE_MS 15000    /* its end */
+#define AGAIN_MS 1000    /* between looks at a view that is behind */
 #define STOPPING_MS 8000 /* of the dispatcher's 10 s to stop */
 #define SMALL_REPLY_BYTES (64U << 10) /* there is always room for it */
 
@@ -170,18 +171,33 @@ static void make_reply(struct bf_seam_waiting *call)
 static int read_result(struct bf_seam_waiting *call,
                        struct bf_reader_db *reader)
 {
+    struct bf_problem why;
+
     call->place = (struct bf_result_place){0};
-    if (call->end.outcome != BF_OUTCOME_SUCCEEDED)
+    if (call->end.outcome != BF_OUTCOME_SUCCEEDED ||
+        bf_reader_result(reader, call->workspace, call->job, &call->result,
+                         &call->place, &why) == 0)
         return 0;
-    return bf_reader_result(reader, call->workspace, call->job, &call->result,
-                            &call->place, &call->problem);
+    return bf_problem_set(&call->problem, BF_PROBLEM_INTERNAL, NULL,
+                          "the block ran, but its result cannot be had: %s",
+                          why.detail);
+}
+
+/* Before the view is asked: what it has of Kafka at least. */
+static int64_t known_until(const struct bf_seam_waiting *call)
+{
+    struct bf_feed_state state;
+
+    bf_exchange_state(call->post.api->conf.exchange, &state);
+    return state.caught_up ? state.as_of_ms : 0;
 }
 
 static void run_read(struct bf_task *task, void *context)
 {
     struct bf_seam_waiting *call = call_of(task);
     struct bf_reader_db *reader = bf_read_context(context);
-    int ended = 0;
+    int64_t known_ms = known_until(call);
+    int ended = -1;
 
     call->found = BF_SEAM_NOTHING;
     call->end.rank = BF_ROW_WAITING;
@@ -189,6 +205,7 @@ static void run_read(struct bf_task *task, void *context)
     if (reader)
         ended = bf_reader_end(reader, call->workspace, call->job, &call->end,
                               &call->problem);
+    call->known_ms = ended < 0 ? 0 : known_ms;
     if (ended <= 0)
         return;
     if (read_result(call, reader))
@@ -252,12 +269,18 @@ static void not_ended(struct bf_seam_waiting *call)
     } else if (call->extended) {
         fail(call, BF_PROBLEM_INTERNAL,
              "the end of the run is overdue; the block may have run");
-    } else if (call->end.rank < BF_ROW_STARTED) {
-        fail(call, BF_PROBLEM_UNAVAILABLE,
-             "no worker was free to run the block in time");
-    } else {
+    } else if (call->end.rank >= BF_ROW_STARTED) {
         call->extended = true;
         call->until_ms = now + call->post.api->conf.block_timeout_ms + LATE_MS;
+    } else if (call->known_ms >= call->expires_ms) {
+        fail(call, BF_PROBLEM_UNAVAILABLE,
+             "no worker was free to run the block in time");
+    } else if (now < call->latest_ms) {
+        /* It may have begun, where a view that is behind cannot see it. */
+        call->until_ms = now + AGAIN_MS;
+    } else {
+        fail(call, BF_PROBLEM_INTERNAL,
+             "this dispatcher cannot see the job; the block may have run");
     }
 }
 
@@ -300,6 +323,8 @@ void bf_seam_expect(struct bf_seam_waiting *call, int64_t run_ms)
     call->speak_ms = now + conf->block_keepalive_ms;
     call->until_ms = now + conf->block_expiry_ms + run_ms +
                      (run_ms > 0 ? LATE_MS : BEGIN_MS);
+    call->latest_ms = call->until_ms + conf->block_timeout_ms + LATE_MS;
+    call->expires_ms = bf_now_ms() + conf->block_expiry_ms;
     call->extended = run_ms > 0;
     call->next = seam->waiting;
     if (call->next)
