@@ -145,6 +145,37 @@ static void validations_have_their_form(void **state)
     }
 }
 
+static int read_commas(const char *before, const char *after)
+{
+    enum { COUNT = 20000 };
+    bf_autobuf struct bf_buf body = BF_BUF_INIT(1U << 20);
+    struct bf_seam_call call = {0};
+    struct bf_problem problem = {0};
+    int rc = bf_buf_adds(&body, before, NULL);
+
+    for (int i = 0; i < COUNT; i++)
+        rc |= bf_buf_adds(&body, ",0", NULL);
+    rc |= bf_buf_adds(&body, after, NULL);
+    assert_int_equal(rc, 0);
+    rc = bf_seam_call_read(bf_buf_slice(&body), &call, &problem);
+    if (rc)
+        assert_int_equal(problem.code, BF_PROBLEM_TOO_LARGE);
+    bf_seam_call_release(&call);
+    return rc;
+}
+
+/* Each of them takes more than its text in memory; those of a string do not. */
+static void many_values_are_no_call(void **state)
+{
+    (void)state;
+    assert_int_equal(read_commas("{\"code_hash\":\"" HASH "\",\"x\":[0", "]}"),
+                     -1);
+    assert_int_equal(read_commas("{\"code_hash\":\"" HASH "\","
+                                 "\"inputs_json\":\"\\\"[0",
+                                 "]\"}"),
+                     0);
+}
+
 static void what_cannot_be_read_is_refused(void **state)
 {
     static const struct {
@@ -229,6 +260,7 @@ int main(void)
         cmocka_unit_test(a_hash_stands_for_code),
         cmocka_unit_test(validations_have_their_form),
         cmocka_unit_test(what_cannot_be_read_is_refused),
+        cmocka_unit_test(many_values_are_no_call),
         cmocka_unit_test(inputs_are_inputs_and_no_more),
     };
 
