@@ -150,7 +150,7 @@ static void test_words_are_looked_for_at_the_start(void **state)
 
     (void)state;
     memset(body, 'x', sizeof(body));
-    memcpy(body + 6000, "spend limit", 11);
+    memcpy(body + 6000, "spend limit", sizeof("spend limit"));
     assert_string_equal(
         bf_modal_fact(P, 429, (struct bf_slice){body, sizeof(body)})->cause,
         "rate_limited");
@@ -195,7 +195,7 @@ static void test_locations(void **state)
 {
     (void)state;
     for (size_t i = 0; i < bf_countof(locations); i++) {
-        bf_autobuf struct bf_buf url = BF_BUF_INIT(2 * BF_MAX_URL);
+        bf_autobuf struct bf_buf url = BF_BUF_INIT((size_t)2 * BF_MAX_URL);
         struct bf_slice id = NONE;
         struct bf_err err = {0};
         int rc = bf_modal_result_url(
@@ -212,7 +212,7 @@ static void test_locations(void **state)
 
 static void test_no_location(void **state)
 {
-    bf_autobuf struct bf_buf url = BF_BUF_INIT(2 * BF_MAX_URL);
+    bf_autobuf struct bf_buf url = BF_BUF_INIT((size_t)2 * BF_MAX_URL);
     struct bf_slice id = NONE;
     struct bf_err err = {0};
 
