@@ -239,17 +239,20 @@ class WebTest(ModalCase):
             self.case(again, AT_SECOND, [UNKNOWN, RAN_SECOND])
 
     def plan_what_happens_to_results(self) -> None:
-        for fault in ("missing_request", "close_before", "rate_limit"):
+        for fault in ("missing_request", "close_before", "rate_limit", "invalid_call"):
             name = f"result-{fault}"
             self.fault(name, "redirect", count=1)
             self.fault(name, fault, at="result", count=2)
             self.case(name, SUCCEEDED, execution="at_most_once")
         lost = ("dead", "attempts_exhausted", "unknown", 1)
-        for fault in ("invalid_call", "truncate", "elsewhere", "other_call"):
+        for fault in ("truncate", "elsewhere", "other_call"):
             name = f"result-{fault}"
             self.fault(name, "redirect", count=1)
             self.fault(name, fault, at="result", count=1)
             self.case(name, lost, [UNKNOWN], execution="at_most_once")
+        self.fault("gone", "redirect", count=1)
+        self.fault("gone", "invalid_call", at="result")
+        self.case("gone", lost, [UNKNOWN], execution="at_most_once")
         self.fault("chain", "redirect", count=1)
         self.fault("chain", "redirect", at="result", count=3)
         self.case("chain", SUCCEEDED, execution="at_most_once")

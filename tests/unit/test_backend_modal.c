@@ -416,6 +416,55 @@ static void test_results_are_asked_for_again(void **state)
     expect_end(BF_OUTCOME_SUCCEEDED, BF_DELIVERY_RAN, "answered");
 }
 
+#define GONE "modal-http: invalid function call"
+
+/* A 404 that is over in a moment costs no result, and asks for no more. */
+static void ask_while_gone(int times)
+{
+    for (int i = 0; i < times; i++) {
+        assert_int_equal(step(answered(404, "", GONE)), BF_STEP_SEND);
+        assert_int_equal(f.request.by, BF_BY_TIMER);
+        assert_in_range(f.request.delay_ms, 1000, 5000);
+        f.now_ms += f.request.delay_ms;
+        assert_int_equal(step((struct bf_reply){.kind = BF_REPLY_OK}),
+                         BF_STEP_SEND);
+        expect_get();
+    }
+}
+
+static void test_gone_for_a_moment(void **state)
+{
+    (void)state;
+    call_long();
+    ask_while_gone(3);
+    assert_int_equal(step(answered(200, "", ANSWER)), BF_STEP_DONE);
+    expect_end(BF_OUTCOME_SUCCEEDED, BF_DELIVERY_RAN, "answered");
+    /* A 303 between: that is another moment. */
+    call_long();
+    ask_while_gone(3);
+    f.now_ms += 150000;
+    assert_int_equal(step(answered(303, LOCATION, "")), BF_STEP_SEND);
+    expect_get();
+    ask_while_gone(3);
+}
+
+static void test_gone_for_good(void **state)
+{
+    (void)state;
+    call_long();
+    ask_while_gone(3);
+    assert_int_equal(step(answered(404, "", GONE)), BF_STEP_DONE);
+    expect_end(BF_OUTCOME_DEAD, BF_DELIVERY_UNKNOWN, "result_gone");
+    assert_true(f.end.more);
+    assert_false(f.end.again);
+    /* What is not for a moment is not asked after. */
+    call_long();
+    assert_int_equal(
+        step(answered(404, "", "app for invoked web endpoint is stopped")),
+        BF_STEP_DONE);
+    expect_end(BF_OUTCOME_DEAD, BF_DELIVERY_UNKNOWN, "result_gone");
+}
+
 static void test_long_call_without_code(void **state)
 {
     (void)state;
@@ -728,6 +777,8 @@ int main(void)
         T(test_quick_303s_are_slowed_down),
         T(test_303_to_elsewhere),
         T(test_results_are_asked_for_again),
+        T(test_gone_for_a_moment),
+        T(test_gone_for_good),
         T(test_long_call_without_code),
         T(test_ends_of_a_call),
         T(test_ends_of_a_result),

@@ -22,6 +22,8 @@
 #define ASK_MS 180000     /* for a result: the edge waits 150 s itself */
 #define FIRST_PAUSE_MS 250
 #define MOST_PAUSE_MS 5000
+#define GONE_ASKS 3 /* for a result that the edge does not know */
+#define GONE_PAUSE_MS 1000
 #define MAX_URL ((size_t)2 * BF_MAX_URL)
 #define QUICK_MS                                                               \
     1000             /* an edge that says "not yet" this soon is not waiting   \
@@ -48,6 +50,7 @@ struct modal_run {
     char call_id[72];         /* "" before */
     int64_t asked_ms;
     int asks; /* in a row, that brought nothing */
+    int gone; /* of these, since the last 303: nobody knew of the call */
     struct bf_buf request;
     const char *headers[2];
     struct bf_block_answer answer;
@@ -479,6 +482,7 @@ static int follow(struct modal_run *run, const struct bf_reply *reply,
     snprintf(run->call_id, sizeof(run->call_id), "%.*s", BF_SLICE_ARG(id));
     bf_buf_release(&run->result_url);
     run->result_url = url;
+    run->gone = 0;
     /* It is not to be believed that it says so at once, again and again. */
     if (run->phase == PHASE_RESULT && reply->mono_ms - run->asked_ms < QUICK_MS)
         return put_pause(run, 0, ret_request);
@@ -504,6 +508,10 @@ static int take_reply(struct modal_run *run, const struct bf_reply *reply,
         return follow(run, reply, ret_request, end);
     case BF_MODAL_ASK:
         return put_pause(run, reply->retry_after_ms, ret_request);
+    case BF_MODAL_ASK_A_FEW:
+        if (run->gone++ < GONE_ASKS)
+            return put_pause(run, GONE_PAUSE_MS, ret_request);
+        break;
     case BF_MODAL_END:
         break;
     }

@@ -29,9 +29,9 @@
             cause, BF_MODAL_END, BF_TRY_CREDENTIAL, BF_SIGN_CREDENTIAL, words  \
         }                                                                      \
     }
-#define GO(phases, from, to, cause, next, sign)                                \
+#define GO(phases, from, to, text, cause, next, sign)                          \
     {                                                                          \
-        phases, from, to, NULL,                                                \
+        phases, from, to, text,                                                \
         {                                                                      \
             cause, BF_MODAL_##next, BF_TRY_NOBODY_KNOWS, BF_SIGN_##sign, NULL  \
         }                                                                      \
@@ -52,8 +52,8 @@ struct row {
  * wait: no job is to die of a missing key.
  */
 static const struct row rows[] = {
-    GO(BOTH, 200, 200, "answered", READ, GOOD),
-    GO(BOTH, 303, 303, "runs_on", FOLLOW, GOOD),
+    GO(BOTH, 200, 200, NULL, "answered", READ, GOOD),
+    GO(BOTH, 303, 303, NULL, "runs_on", FOLLOW, GOOD),
 
     /*
      * The edge sent a 303 before our app had decided. What the app says then
@@ -100,10 +100,13 @@ static const struct row rows[] = {
         FAULT),
 
     END(RESULT, 401, 403, NULL, "result_refused", NOBODY_KNOWS, CREDENTIAL),
+    /* Also while a container that crashed starts again. */
+    GO(RESULT, 404, 404, "invalid function call", "result_gone", ASK_A_FEW,
+       NONE),
     END(RESULT, 404, 404, NULL, "result_gone", NOBODY_KNOWS, NONE),
-    GO(RESULT, 408, 408, "result_not_yet", ASK, NONE),
-    GO(RESULT, 425, 429, "result_rate_limited", ASK, NONE),
-    GO(RESULT, 502, 504, "result_unavailable", ASK, FAULT),
+    GO(RESULT, 408, 408, NULL, "result_not_yet", ASK, NONE),
+    GO(RESULT, 425, 429, NULL, "result_rate_limited", ASK, NONE),
+    GO(RESULT, 502, 504, NULL, "result_unavailable", ASK, FAULT),
     END(RESULT, 300, 499, NULL, "result_denied", NOBODY_KNOWS, NONE),
     END(BOTH, 500, 599, NULL, "server_error", NOBODY_KNOWS, FAULT),
     END(BOTH, 0, 999, NULL, "no_sense", NOBODY_KNOWS, FAULT),

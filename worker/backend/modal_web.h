@@ -20,16 +20,17 @@ enum bf_modal_phase {
 
 /* What is to be done about an answer. */
 enum bf_modal_next {
-    BF_MODAL_END,    /* what the row says */
-    BF_MODAL_READ,   /* 200: the answer says more */
-    BF_MODAL_FOLLOW, /* it runs: ask at `location` */
-    BF_MODAL_ASK,    /* it may run: ask again, the same */
+    BF_MODAL_END,       /* what the row says */
+    BF_MODAL_READ,      /* 200: the answer says more */
+    BF_MODAL_FOLLOW,    /* it runs: ask at `location` */
+    BF_MODAL_ASK,       /* it may run: ask again, the same */
+    BF_MODAL_ASK_A_FEW, /* ask again a few times, then what the row says */
 };
 
 struct bf_modal_fact {
     const char *cause; /* a literal */
     enum bf_modal_next next;
-    enum bf_try what;  /* END */
+    enum bf_try what;  /* END, ASK_A_FEW */
     enum bf_sign sign; /* for the breaker */
     const char *words; /* for the operator, of a CREDENTIAL; or NULL */
 };
