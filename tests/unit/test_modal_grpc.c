@@ -33,7 +33,7 @@ struct world {
     int store;             /* what the store of blobs answers; 0: 200 */
     bool result_is_a_blob; /* whatever its size */
     struct bf_buf value;   /* the store's */
-    char key[128];         /* idempotency key of the last FunctionMap */
+    char key[128];         /* idempotency key of the run's FunctionMaps */
 };
 
 static void set_up_at(struct world *w, const char *url)
@@ -86,6 +86,7 @@ static struct bf_run *begin(struct world *w)
         bf_backend_modal_grpc.begin(&w->config, &w->input, &err);
 
     assert_non_null(run);
+    w->key[0] = '\0';
     return run;
 }
 
@@ -331,7 +332,7 @@ static void check_request(struct world *w, const struct bf_request *request,
     assert_non_null(key);
     assert_int_equal(strlen(key), 36);
     if (stage == BF_STAGE_MAP) {
-        if (w->sent[stage] > 1)
+        if (w->key[0])
             assert_string_equal(key, w->key);
         snprintf(w->key, sizeof(w->key), "%s", key);
     }
@@ -664,6 +665,41 @@ static void test_rows(void **state)
         check_row(&rows[i]);
 }
 
+static const struct row *row_of(const char *name)
+{
+    size_t i = 0;
+
+    while (strcmp(rows[i].name, name) != 0) {
+        i++;
+        assert_true(i < bf_countof(rows));
+    }
+    return &rows[i];
+}
+
+/* Of a run that did not run: by its old key it would get its old end. */
+static void test_another_try_has_another_key(void **state)
+{
+    static const char *const names[] = {"init failure", "busy there", "map 8",
+                                        "map unsent"};
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(names); i++) {
+        struct bf_run_end end;
+        char first[128];
+        struct world w;
+
+        set_up(&w);
+        bf_backend_modal_grpc.free(drive(&w, row_of(names[i]), &end));
+        assert_true(end.again);
+        memcpy(first, w.key, sizeof(first));
+        w.ms += 60000;
+        bf_backend_modal_grpc.free(drive(&w, NULL, &end));
+        assert_int_equal(end.outcome, BF_OUTCOME_SUCCEEDED);
+        assert_string_not_equal(w.key, first);
+        tear_down(&w);
+    }
+}
+
 /* Up to the request of that call, which is under way. */
 static struct bf_run *drive_to(struct world *w, enum bf_modal_stage stage)
 {
@@ -834,6 +870,68 @@ static void test_lost_and_then_gone(void **state)
     tear_down(&w);
 }
 
+/* The same try, with a token of another day: the same call. */
+static void test_lost_and_then_refused(void **state)
+{
+    struct bf_run_end end = {0};
+    struct bf_request request;
+    struct bf_run *run;
+    struct world w;
+    char key[128];
+
+    (void)state;
+    set_up(&w);
+    run = drive_to(&w, BF_STAGE_MAP);
+    assert_int_equal(step_with(&w, run,
+                               (struct bf_reply){.kind = BF_REPLY_LOST},
+                               &request, &end),
+                     BF_STEP_SEND);
+    snprintf(key, sizeof(key), "%s", line_of(&request, "x-idempotency-key: "));
+    assert_int_equal(
+        step_with(&w, run, answer(&w, BF_STAGE_MAP, &refuses), &request, &end),
+        BF_STEP_SEND);
+    assert_int_equal(stage_of(&request), BF_STAGE_AUTH);
+    assert_int_equal(
+        step_with(&w, run, answer(&w, BF_STAGE_AUTH, NULL), &request, &end),
+        BF_STEP_SEND);
+    assert_int_equal(stage_of(&request), BF_STAGE_MAP);
+    assert_string_equal(line_of(&request, "x-idempotency-key: "), key);
+    bf_backend_modal_grpc.free(run);
+    tear_down(&w);
+}
+
+/* Of many whose token was refused the first one gets a new one for all. */
+static void test_stale_token_goes_once(void **state)
+{
+    struct bf_run_end end = {0};
+    struct bf_request request;
+    struct bf_run *runs[3];
+    struct world w;
+
+    (void)state;
+    set_up(&w);
+    for (size_t i = 0; i < bf_countof(runs); i++)
+        runs[i] = drive_to(&w, BF_STAGE_OUTPUTS);
+    for (size_t i = 0; i < bf_countof(runs); i++) {
+        assert_int_equal(step_with(&w, runs[i],
+                                   answer(&w, BF_STAGE_OUTPUTS, &refuses),
+                                   &request, &end),
+                         BF_STEP_SEND);
+        if (i == 0) {
+            assert_int_equal(stage_of(&request), BF_STAGE_AUTH);
+            assert_int_equal(step_with(&w, runs[i],
+                                       answer(&w, BF_STAGE_AUTH, NULL),
+                                       &request, &end),
+                             BF_STEP_SEND);
+        }
+        assert_int_equal(stage_of(&request), BF_STAGE_OUTPUTS);
+        assert_int_equal(request.nsecrets, 3);
+    }
+    for (size_t i = 0; i < bf_countof(runs); i++)
+        bf_backend_modal_grpc.free(runs[i]);
+    tear_down(&w);
+}
+
 /* Of those who need the same one asks for it; whoever is let go leaves it. */
 static void test_one_asks_for_all(void **state)
 {
@@ -983,10 +1081,13 @@ int main(void)
         cmocka_unit_test(test_large_result),
         cmocka_unit_test(test_store_fails),
         cmocka_unit_test(test_rows),
+        cmocka_unit_test(test_another_try_has_another_key),
         cmocka_unit_test(test_deadlines),
         cmocka_unit_test(test_no_token_while_it_runs),
         cmocka_unit_test(test_refused_while_it_runs),
         cmocka_unit_test(test_lost_and_then_gone),
+        cmocka_unit_test(test_lost_and_then_refused),
+        cmocka_unit_test(test_stale_token_goes_once),
         cmocka_unit_test(test_one_asks_for_all),
         cmocka_unit_test(test_blob_urls),
         cmocka_unit_test(test_cancel),

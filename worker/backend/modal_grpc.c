@@ -83,10 +83,16 @@ bool bf_modal_grpc_token_ok(const struct bf_modal_grpc *modal, int64_t now_ms)
     return modal->jwt && now_ms < modal->jwt_ends_ms;
 }
 
-void bf_modal_grpc_drop_token(struct bf_modal_grpc *modal)
+static void drop_token(struct bf_modal_grpc *modal)
 {
     bf_secret_free(bf_take(modal->jwt));
     modal->peer.nsecrets = 2;
+}
+
+void bf_modal_grpc_refuse_token(struct bf_modal_grpc *modal, uint64_t serial)
+{
+    if (serial == modal->jwt_serial)
+        drop_token(modal);
 }
 
 /* A new one after half of its life and a bit, so that a fleet does not come
@@ -100,8 +106,9 @@ int bf_modal_grpc_set_token(struct bf_modal_grpc *modal, struct bf_slice token,
 
     if (!jwt)
         return -1;
-    bf_modal_grpc_drop_token(modal);
+    drop_token(modal);
     modal->jwt = jwt;
+    modal->jwt_serial++;
     set_secret(modal, 2, "x-modal-auth-token", jwt);
     left = ends_ms > 0 ? ends_ms - now_ms : UNSAID_MS;
     /* One that is over already, by our clock: use it a little all the same. */
@@ -157,6 +164,7 @@ static struct bf_modal_grpc_run *new_run(struct bf_modal_grpc *modal,
     run->run.magic = BF_MODAL_GRPC_MAGIC;
     run->run.backend = &bf_backend_modal_grpc;
     run->modal = modal;
+    run->serial = modal->serial++;
     run->pass = BF_PASS_NO;
     run->frame.max = BF_MAX_BLOCK_REQUEST;
     run->args.max = BF_MAX_BLOCK_REQUEST;

@@ -20,6 +20,7 @@ struct bf_modal_grpc {
     struct bf_grpc_peer peer;
     struct bf_secret *token_id, *token_secret;
     struct bf_secret *jwt;   /* made of them; NULL: none yet */
+    uint64_t jwt_serial;     /* of it, or of the last one that was had */
     int64_t jwt_ends_ms;     /* Unix time */
     int64_t jwt_refresh_ms;  /* Unix time: a new one from then on */
     int64_t jwt_backoff_ms;  /* after one that was refused */
@@ -34,7 +35,7 @@ struct bf_modal_grpc {
     char cancels[BF_MODAL_CANCELS][BF_MODAL_ID_MAX + 1]; /* calls */
     size_t ncancels;
     unsigned char random[16];
-    uint64_t serial; /* of calls of chores */
+    uint64_t serial; /* of what has an idempotency key of its own */
 };
 
 /* What a run waits for. */
@@ -61,9 +62,10 @@ struct bf_modal_grpc_run {
     bool placed;   /* it had its turn to bind a workspace */
     bool its_turn; /* the same, to be called */
     bool reauthed, renewed;
-    bool maybe; /* a FunctionMap may have been carried out */
-    bool ended; /* the call is over; nobody has to cancel it */
-    uint64_t serial;
+    bool maybe;        /* a FunctionMap may have been carried out */
+    bool ended;        /* the call is over; nobody has to cancel it */
+    uint64_t serial;   /* of this try; the run's id is that of all its tries */
+    uint64_t sent_jwt; /* jwt_serial of the call under way */
     struct bf_grpc_call call;
     struct bf_buf frame; /* of the call under way */
     struct bf_buf args;
@@ -96,7 +98,8 @@ static inline struct bf_modal_grpc_run *bf_modal_grpc_from(struct bf_run *run)
 bool bf_modal_grpc_token_ok(const struct bf_modal_grpc *modal, int64_t now_ms);
 int bf_modal_grpc_set_token(struct bf_modal_grpc *modal, struct bf_slice token,
                             int64_t now_ms, struct bf_err *err);
-void bf_modal_grpc_drop_token(struct bf_modal_grpc *modal);
+/* That one was refused; a newer one stays. */
+void bf_modal_grpc_refuse_token(struct bf_modal_grpc *modal, uint64_t serial);
 /* A token was to be had and was not. */
 void bf_modal_grpc_no_token(struct bf_modal_grpc *modal, int64_t now_ms);
 

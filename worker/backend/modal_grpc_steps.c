@@ -236,15 +236,17 @@ static void make_key(struct bf_modal_grpc_run *run, const char *rpc,
 
     bf_hash_init(&hash, BF_HASH128_BYTES);
     bf_hash_str(&hash, rpc);
+    bf_hash_bytes(&hash, run->modal->random, sizeof(run->modal->random));
     /*
-     * Of the run that is to be started, whichever try it is: should one try
-     * have come through unseen, the next finds its call.
+     * Of the try that is to be started, however often that is sent: should it
+     * have come through unseen, the next request finds its call. Another try
+     * of the same run comes after a call that did not run it, and is not to be
+     * given that call's end.
      */
     if (run->stage == BF_STAGE_MAP) {
-        bf_hash_str(&hash, run->input->run_id);
+        bf_hash_num(&hash, run->serial);
         bf_hash_num(&hash, run->renewed);
     } else {
-        bf_hash_bytes(&hash, run->modal->random, sizeof(run->modal->random));
         bf_hash_num(&hash, run->modal->serial++);
     }
     bf_hash_final_hex(&hash, key);
@@ -265,6 +267,7 @@ static int transmit(struct bf_modal_grpc_run *run, const struct bf_reply *reply,
     ret->grace_ms = ret->runs ? run->modal->config.startup_ms : 0;
     ret->max_reply_bytes = row->max_bytes;
     run->waits = BF_WAITS_CALL;
+    run->sent_jwt = run->modal->jwt_serial;
     run->asked_ms = reply->mono_ms;
     return BF_STEP_SEND;
 }
@@ -696,7 +699,7 @@ static int call_failed(struct bf_modal_grpc_run *run,
     if (outcome->status == BF_GRPC_UNAUTHENTICATED && stage != BF_STAGE_AUTH &&
         !run->reauthed) {
         run->reauthed = true;
-        bf_modal_grpc_drop_token(run->modal);
+        bf_modal_grpc_refuse_token(run->modal, run->sent_jwt);
         return next(run, reply, ret, end, err);
     }
     if (outcome->follows == BF_GRPC_GONE && asks_twice && !run->renewed) {
