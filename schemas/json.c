@@ -9,10 +9,17 @@
 
 #define STAGE_BYTES 1024
 
-/* The deepest nesting of brackets outside of strings. */
-static size_t json_depth(struct bf_slice text)
+/* What jansson will have to hold, by the bytes outside of strings. */
+struct json_shape {
+    size_t deepest;
+    size_t containers;
+    size_t commas;
+};
+
+static struct json_shape json_shape(struct bf_slice text)
 {
-    size_t depth = 0, deepest = 0;
+    struct json_shape shape = {0};
+    size_t depth = 0;
     bool in_string = false;
 
     for (size_t i = 0; i < text.len; i++) {
@@ -25,13 +32,38 @@ static size_t json_depth(struct bf_slice text)
                 in_string = false;
         } else if (c == '"') {
             in_string = true;
+        } else if (c == ',') {
+            shape.commas++;
         } else if (c == '{' || c == '[') {
-            deepest = ++depth > deepest ? depth : deepest;
+            shape.containers++;
+            depth++;
+            shape.deepest = depth > shape.deepest ? depth : shape.deepest;
         } else if ((c == '}' || c == ']') && depth > 0) {
             depth--;
         }
     }
-    return deepest;
+    return shape;
+}
+
+static int json_fits(struct bf_slice text, size_t max, struct bf_err *err)
+{
+    struct json_shape shape;
+
+    if (text.len > max)
+        return bf_err_set(err, BF_ERR_REJECT, "too_large",
+                          "JSON of more than %zu bytes", max);
+    shape = json_shape(text);
+    if (shape.deepest > BF_MAX_DEPTH)
+        return bf_err_set(err, BF_ERR_REJECT, "bad_json",
+                          "JSON nested deeper than %u", BF_MAX_DEPTH);
+    if (shape.containers > BF_MAX_CONTAINERS)
+        return bf_err_set(err, BF_ERR_REJECT, "bad_json",
+                          "JSON of more than %u objects and arrays",
+                          BF_MAX_CONTAINERS);
+    if (shape.commas > BF_MAX_COMMAS)
+        return bf_err_set(err, BF_ERR_REJECT, "bad_json",
+                          "JSON of more than %u commas", BF_MAX_COMMAS);
+    return 0;
 }
 
 static json_t *json_load(struct bf_slice text, size_t max, size_t flags,
@@ -40,16 +72,8 @@ static json_t *json_load(struct bf_slice text, size_t max, size_t flags,
     bf_autojson json_t *doc = NULL;
     json_error_t why;
 
-    if (text.len > max) {
-        bf_err_set(err, BF_ERR_REJECT, "too_large",
-                   "JSON of more than %zu bytes", max);
+    if (json_fits(text, max, err))
         return NULL;
-    }
-    if (json_depth(text) > BF_MAX_DEPTH) {
-        bf_err_set(err, BF_ERR_REJECT, "bad_json", "JSON nested deeper than %u",
-                   BF_MAX_DEPTH);
-        return NULL;
-    }
     doc = json_loadb(text.ptr ? text.ptr : "", text.len,
                      flags | JSON_REJECT_DUPLICATES, &why);
     if (!doc && json_error_code(&why) == json_error_out_of_memory)

@@ -13,9 +13,9 @@
 struct bf_err;
 
 /*
- * A JSON object of at most max bytes and BF_MAX_DEPTH levels, no name twice,
- * valid UTF-8, no U+0000. The caller json_decref()s it. REJECT "bad_json" or
- * "too_large", RETRY "oom".
+ * A JSON object of at most max bytes, BF_MAX_DEPTH levels, BF_MAX_CONTAINERS
+ * and BF_MAX_COMMAS, no name twice, valid UTF-8, no U+0000. The caller
+ * json_decref()s it. REJECT "bad_json" or "too_large", RETRY "oom".
  */
 json_t *bf_json_parse(struct bf_slice text, size_t max, struct bf_err *err);
 

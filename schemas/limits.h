@@ -29,6 +29,12 @@
 #define BF_MAX_SEGMENT 16384U /* ids in one d/ entry */
 #define BF_MAX_METADATA 4096U /* Kafka's offset.metadata.max.bytes */
 #define BF_MAX_DEPTH 16U      /* nesting of any JSON that we read */
+/*
+ * Width of the same. The smallest value takes dozens of bytes in memory, an
+ * empty object two hundred. No text below 128 KiB comes near either.
+ */
+#define BF_MAX_CONTAINERS 65536U
+#define BF_MAX_COMMAS 262144U
 #define BF_MAX_TIME_MS ((int64_t)1 << 53)
 #define BF_CLOCK_AHEAD_MS 300000U
 

@@ -1,6 +1,7 @@
 #include "tests/unit/support.h"
 
 #include "schemas/json.h"
+#include "schemas/limits.h"
 
 static void test_what_is_refused(void **state)
 {
@@ -55,6 +56,43 @@ static void test_what_is_taken(void **state)
     assert_refused(-1, err, "too_large");
     assert_null(bf_json_slice(NULL).ptr);
     assert_false(bf_json_is_strings(NULL));
+}
+
+/* {"a":[x,x,...]} with n of x. */
+static void put_list(struct bf_buf *text, const char *x, size_t n)
+{
+    assert_int_equal(bf_buf_adds(text, "{\"a\":[", NULL), 0);
+    for (size_t i = 0; i < n; i++)
+        assert_int_equal(bf_buf_addf(text, NULL, "%s%s", i ? "," : "", x), 0);
+    assert_int_equal(bf_buf_adds(text, "]}", NULL), 0);
+}
+
+static void test_width_has_a_ceiling(void **state)
+{
+    static const struct {
+        const char *x;
+        size_t most;
+    } rows[] = {
+        {"{}", BF_MAX_CONTAINERS - 2}, /* the list and what it is in */
+        {"[]", BF_MAX_CONTAINERS - 2},
+        {"1", BF_MAX_COMMAS + 1},
+        {"\"[,\\\",{\"", BF_MAX_COMMAS + 1},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(rows) * 2; i++) {
+        bf_autobuf struct bf_buf text = BF_BUF_INIT(4U << 20);
+        bf_autojson json_t *doc = NULL;
+        struct bf_err err = {0};
+        size_t n = rows[i / 2].most + i % 2;
+
+        put_list(&text, rows[i / 2].x, n);
+        doc = bf_json_parse(bf_buf_slice(&text), text.max, &err);
+        if (i % 2 == 0)
+            assert_int_equal(json_array_size(json_object_get(doc, "a")), n);
+        else
+            assert_refused(doc ? 0 : -1, err, "bad_json");
+    }
 }
 
 /* want: what Python's decode("utf-8", "replace") and json.dumps give. */
@@ -179,6 +217,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_what_is_taken),
+        cmocka_unit_test(test_width_has_a_ceiling),
         cmocka_unit_test(test_quotes),
         cmocka_unit_test(test_cuts_between_characters),
         cmocka_unit_test(test_the_ceiling_of_a_buffer_holds),

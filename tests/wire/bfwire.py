@@ -35,6 +35,8 @@ MAX_TREE = 64
 MAX_HEADERS = 48
 WINDOW = 16_384
 MAX_DEPTH = 16
+MAX_CONTAINERS = 65_536
+MAX_COMMAS = 262_144
 CLOCK_AHEAD_MS = 300_000
 MAX_EXPIRY_MS = 8 * 86_400_000
 
@@ -227,7 +229,11 @@ def load(data: bytes, code: str, nul: bool = False) -> Json:
         value = int(text) if len(text) <= 20 else 2**64
         return value if -(2**63) <= value <= U63 else refuse(code, "beyond 64 bits")
 
+    sizes: list[int] = []  # of all objects and arrays
+
     def check(value: Json, depth: int) -> None:
+        if isinstance(value, dict | list):
+            sizes.append(len(value))
         if depth > MAX_DEPTH:
             refuse(code, "nested too deeply")
         if isinstance(value, str) and re.search("[\ud800-\udfff]", value):
@@ -250,6 +256,9 @@ def load(data: bytes, code: str, nul: bool = False) -> Json:
     except (ValueError, RecursionError) as error:
         refuse(code, f"not JSON: {error}")
     check(value, 0)
+    commas = sum(size - 1 for size in sizes if size)
+    if len(sizes) > MAX_CONTAINERS or commas > MAX_COMMAS:
+        refuse(code, "too many values")
     return value
 
 
