@@ -10,6 +10,7 @@
 #include "schemas/err.h"
 
 #define SECRET_MAGIC 0x5ec2e75eU
+#define LEAST_SHOWN 4
 
 struct bf_secret {
     unsigned magic;
@@ -204,4 +205,29 @@ bool bf_secret_equal(const struct bf_secret *secret, struct bf_slice bytes)
     bf_assert(secret && secret->magic == SECRET_MAGIC);
     return secret->len == bytes.len && bytes.ptr &&
            sodium_memcmp(secret->bytes, bytes.ptr, bytes.len) == 0;
+}
+
+/* How many bytes at the head of text are its own, up to the end of either. */
+static size_t shown(const struct bf_secret *secret, const char *text,
+                    size_t len)
+{
+    size_t n = len < secret->len ? len : secret->len;
+
+    return (n == secret->len || n >= LEAST_SHOWN) &&
+                   memcmp(text, secret->bytes, n) == 0
+               ? n
+               : 0;
+}
+
+void bf_secret_redact(const struct bf_secret *secret, char *text, size_t len)
+{
+    if (!secret)
+        return;
+    bf_assert(secret->magic == SECRET_MAGIC);
+    for (size_t i = 0; i < len; i++) {
+        size_t n = shown(secret, text + i, len - i);
+
+        memset(text + i, '*', n);
+        i += n > 0 ? n - 1 : 0;
+    }
 }

@@ -64,6 +64,13 @@ bool bf_secret_is_for(const struct bf_secret *secret, const char *origin);
 bool bf_secret_equal(const struct bf_secret *secret, struct bf_slice bytes);
 
 /*
+ * For words of others that may repeat it: '*' over each occurrence, and over a
+ * beginning of it, of four bytes or more, that text ends with: it may have been
+ * cut there. NULL is a no-op.
+ */
+void bf_secret_redact(const struct bf_secret *secret, char *text, size_t len);
+
+/*
  * Read a small file that only its owner may read into buf, whose bytes the
  * caller wipes. REJECT "secret_mode", "secret_size" or "secret_file".
  */

@@ -2,6 +2,7 @@
 
 #include <sodium.h>
 
+#include "config/secret.h"
 #include "schemas/err.h"
 #include "schemas/json.h"
 #include "worker/backend/runner_words.h"
@@ -648,6 +649,21 @@ static int follow(struct turn *t, const struct bf_e2b_cause *cause)
     return finish(t, cause);
 }
 
+/* What answered knows them, and may repeat them: reports are for users. */
+static void redact(struct e2b_run *run)
+{
+    const struct bf_e2b_box *box = run->sandbox ? run->sandbox->own : NULL;
+    char *words = run->answer.words;
+    size_t len = strlen(words);
+
+    bf_secret_redact(run->e2b->api_key, words, len);
+    if (!box)
+        return;
+    bf_secret_redact(box->envd_access, words, len);
+    bf_secret_redact(box->run_access, words, len);
+    bf_secret_redact(box->run_traffic, words, len);
+}
+
 static const struct bf_e2b_cause *
 judge(struct turn *t, struct bf_e2b_evidence *what, struct bf_e2b_error *error)
 {
@@ -655,6 +671,7 @@ judge(struct turn *t, struct bf_e2b_evidence *what, struct bf_e2b_error *error)
 
     if (error->message[0])
         memcpy(t->run->answer.words, error->message, sizeof(error->message));
+    redact(t->run);
     return cause;
 }
 
