@@ -403,14 +403,24 @@ static struct bf_slice said(const struct bf_e2b_row *row, const char *name)
     return bf_json_slice(json_object_get(row->metadata, name));
 }
 
+/*
+ * It is listed, so it is not over, whatever our clock says, or when nothing was
+ * said; nor does one that nobody can delete count for longer than one of ours
+ * would: a later list has it again.
+ */
+static int64_t left_ms(const struct bf_e2b *e2b, const struct bf_e2b_row *row)
+{
+    int64_t left = row->end_at_ms - e2b->wall_ms;
+
+    left = left < e2b->config.ttl_ms ? left : e2b->config.ttl_ms;
+    return left > LISTED_MS ? left : LISTED_MS;
+}
+
 /* Does it look like one of this fleet's? */
 static bool read_row(const struct bf_e2b *e2b, const struct bf_e2b_row *row,
                      struct bf_sandbox_seen *ret)
 {
     uint64_t shard = 0, since = 0;
-    /* It is listed, so it is not over: whatever our clock says, or when
-     * nothing was said. */
-    int64_t left_ms = row->end_at_ms - e2b->wall_ms;
 
     if (!bf_slice_is(said(row, "bf.fleet"), e2b->config.fleet) ||
         bf_slice_u64(said(row, "bf.shard"), e2b->config.shards - 1, &shard) ||
@@ -424,7 +434,7 @@ static bool read_row(const struct bf_e2b *e2b, const struct bf_e2b_row *row,
                 .policy = e2b->policy,
                 .shard = (uint32_t)shard},
         .owned_since = (int64_t)since,
-        .end_ms = e2b->mono_ms + (left_ms > LISTED_MS ? left_ms : LISTED_MS),
+        .end_ms = e2b->mono_ms + left_ms(e2b, row),
         .vcpu = row->vcpu,
         .memory_mb = row->memory_mb,
     };
