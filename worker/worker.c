@@ -17,6 +17,7 @@
 #include "schemas/err.h"
 #include "schemas/sign.h"
 #include "worker/answer.h"
+#include "worker/backend/e2b.h"
 #include "worker/backend/modal.h"
 #include "worker/backend/modal_grpc.h"
 #include "worker/backend/modal_grpc_open.h"
@@ -802,14 +803,26 @@ static int tick(struct bf_worker *w, struct bf_err *err)
     return pull(w, err);
 }
 
-/* What costs money elsewhere is given back before we go. */
+/*
+ * What costs money elsewhere is given back before we go, also what could not be
+ * at the first try and is not due again yet.
+ */
+static bool owes(const struct bf_worker *w)
+{
+    struct bf_e2b_count n = {0};
+
+    if (w->e2b)
+        bf_e2b_count(w->e2b, &n);
+    return n.starting + n.busy + n.idle + n.leaving > 0 ||
+           (w->chores && bf_chores_busy(w->chores));
+}
+
 static bool has_left(const struct bf_worker *w)
 {
     if (!w->stopping)
         return false;
     return bf_mono_ms() >= w->leave_by_ms ||
-           (!bf_consumer_is_member(w->consumer) &&
-            !(w->chores && bf_chores_busy(w->chores)));
+           (!bf_consumer_is_member(w->consumer) && !owes(w));
 }
 
 int bf_worker_run(struct bf_worker *worker, struct bf_shift *shift,

@@ -424,6 +424,16 @@ class FaultTest(E2BCase):
         self.judge_times()
         self.assertEqual(other.stop(), 0)
 
+    def test_who_leaves_deletes_at_a_second_try(self) -> None:
+        self.serve()
+        worker = self.fleet.started(self.worker("worker"))
+        self.fleet.submit([self.logged("ws", 0)])
+        self.ends(1)
+        rule = self.server.rules.add("delete", "status", status=500, count=1)
+        self.assertEqual(worker.stop(), 0)
+        self.assertEqual(rule.hits, 1)
+        self.assertFalse(self.server.world.live)
+
 
 @unittest.skipUnless(FULL, "faults on everything take the time of --full")
 class MixTest(E2BCase):

@@ -218,6 +218,38 @@ static void test_find(void **state)
     unsetenv("BF_SECRET_TEST");
 }
 
+static void test_redact(void **state)
+{
+    static const struct {
+        const char *text, *want;
+    } rows[] = {
+        {"", ""},
+        {"key-1234", "********"},
+        {"no such key: key-1234!", "no such key: ********!"},
+        {"key-1234key-1234", "****************"},
+        {"key-key-1234", "key-********"},
+        {"key-1235 key-123", "key-1235 *******"}, /* cut */
+        {"a key-", "a ****"},
+        {"a key", "a key"}, /* a word as any other */
+        {"KEY-1234", "KEY-1234"},
+    };
+    struct bf_err err;
+    struct bf_secret *secret =
+        bf_secret_new(bf_slice_str("key-1234"), "o", &err);
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(rows); i++) {
+        char text[32];
+
+        snprintf(text, sizeof(text), "%s", rows[i].text);
+        bf_secret_redact(NULL, text, strlen(text));
+        assert_string_equal(text, rows[i].text);
+        bf_secret_redact(secret, text, strlen(text));
+        assert_string_equal(text, rows[i].want);
+    }
+    bf_secret_free(secret);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -228,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_not_a_file),
         cmocka_unit_test(test_find),
+        cmocka_unit_test(test_redact),
         cmocka_unit_test(test_large_file),
     };
     int fd = mkstemp(path), failed;

@@ -115,8 +115,8 @@ void bf_e2b_count(const struct bf_e2b *e2b, struct bf_e2b_count *ret)
         .busy = bf_sandbox_pool_count(pool, BF_SANDBOX_BUSY),
         .idle = bf_sandbox_pool_count(pool, BF_SANDBOX_IDLE),
         .leaving = bf_sandbox_pool_count(pool, BF_SANDBOX_DOOMED) +
-                   bf_sandbox_pool_count(pool, BF_SANDBOX_DELETING) +
-                   bf_sandbox_pool_count(pool, BF_SANDBOX_GHOST),
+                   bf_sandbox_pool_count(pool, BF_SANDBOX_DELETING),
+        .ghosts = bf_sandbox_pool_count(pool, BF_SANDBOX_GHOST),
     };
 }
 

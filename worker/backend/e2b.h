@@ -56,7 +56,9 @@ struct bf_e2b *bf_e2b_new(const struct bf_e2b_config *config,
 void bf_e2b_free(struct bf_e2b *e2b);
 
 struct bf_e2b_count {
-    size_t starting, busy, idle, leaving;
+    size_t starting, busy, idle;
+    size_t leaving; /* to be deleted */
+    size_t ghosts;  /* may exist: only a later list tells */
 };
 void bf_e2b_count(const struct bf_e2b *e2b, struct bf_e2b_count *ret);
 
