@@ -524,18 +524,7 @@ class Hostile(Base):
         server = self.serve("--slots=4", "--connections=101")
         server.until(status="ok")
         idle = [self.connect(server) for _ in range(100)]
-        health = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
-        for _ in range(20):  # one finds room, and the one after it does not
-            with server.connect() as first, server.connect() as second:
-                replies = []
-                for wire in (first, second):
-                    wire.send(health)
-                    replies.append(wire.reply()[0])
-            self.assertEqual(replies[1], 503)
-            if replies[0] == 200:
-                break
-        else:
-            self.fail("never any room for the last one")
+        server.until(connections=101)
         outcomes = []
         for wire in idle:
             wire.begin(request(), {})
@@ -550,6 +539,55 @@ class Hostile(Base):
         counts = server.until(runs=0)["counts"]
         self.assertEqual(counts["runs"], outcomes.count(200))
         self.assertEqual(counts.get("busy", 0), outcomes.count(503))
+
+    def test_the_silent_keep_nobody_out(self) -> None:
+        server = self.serve("--connections=8", keys=key_line(KEY))
+        server.until(status="ok")
+        worker = self.connect(server)
+        self.assertEqual(worker.ask(request())[0], 200)
+        refused = GOOD.replace(b": 0", b": 9") + b"\r\n"  # and no body
+        for first in (b"", b"P", refused):
+            with self.subTest(first):
+                held = [self.connect(server) for _ in range(20)]
+                for wire in held:
+                    try:
+                        wire.send(first)
+                    except ConnectionError:  # had to go already
+                        pass
+                other = self.connect(server)
+                self.assertEqual(other.ask(request())[0], 200)
+                self.assertTrue(all(wire.closed() for wire in held[:12]))
+                # It was the idlest of all, but it has brought a run.
+                self.assertEqual(worker.ask(request())[0], 200)
+                other.__exit__()
+
+    def test_of_workers_the_idlest_makes_room(self) -> None:
+        server = self.serve("--connections=3", keys=key_line(KEY))
+        server.until(status="ok")
+        wires = []
+        for again in (None, None, None, 0, None):  # the second is the idlest
+            if again is None:
+                wires.append(self.connect(server))
+            wire = wires[-1 if again is None else again]
+            self.assertEqual(wire.ask(request())[0], 200)
+        for wire in (wires[0], wires[2], wires[3]):
+            self.assertEqual(wire.ask(request())[0], 200)
+        self.assertTrue(wires[1].closed())
+
+    def test_no_room_while_all_run(self) -> None:
+        server = self.serve("--connections=2", "--slots=2")
+        server.until(status="ok")
+        wires, body = [], request()
+        for _ in range(2):
+            wires.append(wire := self.connect(server))
+            wire.send(wire.head(body, {"expect": "100-continue"}))
+            self.assertEqual(wire._read.readline(), b"HTTP/1.1 100 Continue\r\n")
+            self.assertEqual(wire._read.readline(), b"\r\n")
+        self.assertEqual(_status(server), 503)
+        for wire in wires:
+            wire.send(body)
+            self.assertEqual(wire.reply()[0], 200)
+        self.assertEqual(_status(server), 200)
 
     def test_a_storm_leaves_nothing_behind(self) -> None:
         """Clients that leave at any moment, runs of every kind, and a runner
@@ -627,6 +665,12 @@ def _whatever(server: RunnerServer, dice: random.Random) -> int:
             case 2:
                 headers["signature"] = "bf=:AAAA:"
         return wire.ask(body, headers)[0]
+
+
+def _status(server: RunnerServer) -> int:
+    with server.connect() as wire:
+        wire.send(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        return wire.reply()[0]
 
 
 def _children(pid: int) -> list[int]:

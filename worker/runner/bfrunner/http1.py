@@ -142,6 +142,12 @@ class Wire:
         self._reader = reader
         self._writer = writer
         self._early = bytearray()
+        self.known = False  # it has brought a request that was taken
+
+    @property
+    def silent(self) -> bool:
+        """Nothing of a next request has come."""
+        return not self._early
 
     async def head(self, idle_s: float, head_s: float) -> Head | None:
         """The next request's; None when the client has nothing more to ask."""

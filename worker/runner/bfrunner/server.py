@@ -40,7 +40,9 @@ class Server:
     pace: Pace = field(default_factory=Pace)
     connections: int = 0
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
-    _idle: set[Wire] = field(default_factory=set)
+    # Who waits longest is first.
+    _idle: dict[Wire, None] = field(default_factory=dict)
+    _refused: dict[Wire, None] = field(default_factory=dict)
     _closing: bool = False
 
     async def listen(self, host: str, port: int) -> int:
@@ -83,7 +85,8 @@ class Server:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         wire = Wire(reader, writer)
-        if self.connections >= self.pace.connections or self._closing:
+        full = self.connections >= self.pace.connections
+        if self._closing or (full and not self._make_room()):
             busy = execute.problem(503, "server busy", retry_after_s=1)
             writer.write(http1.pack(busy, keep=False) + busy.body)
             writer.close()
@@ -101,19 +104,36 @@ class Server:
             self._tasks.discard(task)
             wire.abort()
 
+    def _make_room(self) -> bool:
+        """Closes the idlest connection, if one is idle.  Those that have never
+        brought a run that was taken go first, and go in the midst of a head or of a
+        refused body, too: who has no key keeps out nobody who has one."""
+        spare = [wire for wire in self._idle if wire.silent or not wire.known]
+        spare += [wire for wire in self._refused if not wire.known]
+        if not spare:
+            return False
+        wire = min(spare, key=lambda one: (one.known, not self._is_idle(one)))
+        self._idle.pop(wire, None)
+        self._refused.pop(wire, None)
+        wire.abort()
+        return True
+
+    def _is_idle(self, wire: Wire) -> bool:
+        return wire in self._idle and wire.silent
+
     async def _serve(self, wire: Wire) -> None:
         keep = True
         while keep and not self._closing:
-            self._idle.add(wire)
+            self._idle[wire] = None
             try:
                 head = await wire.head(self.pace.idle, self.pace.head)
             except BadHead as bad:
-                self._idle.discard(wire)
+                self._idle.pop(wire, None)
                 answer = execute.problem(bad.status, str(bad))
                 await self._say(wire, answer, keep=False)
                 return
             finally:
-                self._idle.discard(wire)
+                self._idle.pop(wire, None)
             if head is None:
                 return
             keep = await self._answer(wire, head)
@@ -127,6 +147,7 @@ class Server:
         try:
             entry = self.door.enter(head.method, targets, head.headers, head.length)
             with entry as ticket:
+                wire.known = True
                 return await self._execute(wire, head, ticket)
         except Turned as turned:
             return await self._turn_away(wire, head, turned.answer)
@@ -160,9 +181,13 @@ class Server:
 
     async def _turn_away(self, wire: Wire, head: Head, answer: Answer) -> bool:
         keep = head.keep and head.length <= _SKIPPED and not head.expects
-        if keep:
-            await wire.skip(head.length, self.pace.body)
-        return await self._say(wire, answer, keep)
+        self._refused[wire] = None
+        try:
+            if keep:
+                await wire.skip(head.length, self.pace.body)
+            return await self._say(wire, answer, keep)
+        finally:
+            self._refused.pop(wire, None)
 
     async def _say(self, wire: Wire, answer: Answer, keep: bool) -> bool:
         seconds = self.pace.of(len(answer.body))
