@@ -7,11 +7,13 @@ import http.client
 import importlib
 import json
 import os
+import signal
 import sys
 import time
 import unittest
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -232,6 +234,34 @@ class Containers(unittest.TestCase):
         self.assertEqual((other[0]["error_type"], other[1]), ("InvalidRequest", None))
         self.assertIs(other[0]["server_error"], True)
         self.assertIs(broken[0]["success"], False)
+
+    def test_the_method_says_what_of_a_run_without_a_runner(self) -> None:
+        code = "def run(a):\n    time.sleep(60)\n"
+        asked = request(0, 1, code_str=code, code_hash=w.code_hash(code, []))
+        del asked["inputs_json"]
+        head = json.dumps(asked).encode()
+
+        async def call() -> list[Any]:
+            container = self.module.Container(self.module.SETTINGS)
+            container.open("acme")
+            door, engine = container.door, container.engine
+            door.limits = replace(door.limits, boot_seconds=0.05)
+            found = [await container.call(head, b'{"a": 4}')]
+            await container.start()
+            run = asyncio.create_task(container.call(head, b'{"a": 4}'))
+            while not engine._waiting and not run.done():
+                await asyncio.sleep(0.01)
+            os.kill(engine._process.pid, signal.SIGKILL)
+            found.append(await run)
+            await container.stop()
+            return found
+
+        # No `success`: that is what tells a worker that it is no run's answer.
+        for (told, result), delivery in zip(
+            asyncio.run(call()), ("did_not_run", "unknown"), strict=True
+        ):
+            self.assertEqual(sorted(json.loads(told)), ["delivery", "error"])
+            self.assertEqual((json.loads(told)["delivery"], result), (delivery, None))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,7 @@ from bfrunner import execute, keys, verify  # noqa: E402
 from bfrunner.asgi import Application, Headers  # noqa: E402
 from bfrunner.client import Done  # noqa: E402
 from bfrunner.door import Door, Limits  # noqa: E402
-from bfrunner.engine import Engine  # noqa: E402
+from bfrunner.engine import Engine, Gone, NotReady  # noqa: E402
 from bfrunner.options import FRAME_HEAD_BYTES  # noqa: E402
 
 PREFIX = "BF_MODAL_"
@@ -216,9 +216,14 @@ class Container:
                 raise execute.BadRequest("another workspace is served here")
             most = self.door.limits.timeout_ms
             frame, _ = execute.frame({**request, "inputs_json": ""}, most)
-            done = await self.engine.run(frame, inputs)
+            done = await self.door.hand(frame, inputs)
         except (execute.BadRequest, ValueError) as error:
             return [execute.invalid(str(error)[:1024]).body, None]
+        # Of an exception nobody could know whether the run had begun.
+        except NotReady as error:
+            return [execute.problem(503, str(error)).body, None]
+        except Gone as error:
+            return [execute.problem(500, str(error), began=True).body, None]
         result = done.body if done.success else None
         told = json.loads(
             execute.answer(Done(done.head, b""), self.door.container).body

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 from bfrunner import execute
+from bfrunner.client import Done
 from bfrunner.engine import Engine, Gone, NotReady
 from bfrunner.execute import Answer, BadRequest
 from bfrunner.options import FRAME_HEAD_BYTES, MIB
@@ -127,12 +128,7 @@ class Door:
                 head, body = await asyncio.to_thread(self._read, ticket, raw)
             else:
                 head, body = self._read(ticket, raw)
-            cold = not self.engine.up
-            await self.engine.wait_ready(self.limits.boot_seconds)
-            self.count("runs")
-            done = await self.engine.run(head, body)
-            if cold:
-                done.head["boot"] = "cold"
+            done = await self.hand(head, body)
             if len(done.body) > _LARGE:
                 return await asyncio.to_thread(execute.answer, done, self.container)
             return execute.answer(done, self.container)
@@ -148,6 +144,16 @@ class Door:
         except Gone as error:
             self.count("gone")
             return execute.problem(500, str(error), began=True)
+
+    async def hand(self, head: dict[str, Any], body: bytes) -> Done:
+        """To the runner, once there is one; NotReady and Gone as it says."""
+        cold = not self.engine.up
+        await self.engine.wait_ready(self.limits.boot_seconds)
+        self.count("runs")
+        done = await self.engine.run(head, body)
+        if cold:
+            done.head["boot"] = "cold"
+        return done
 
     def _read(
         self, ticket: Ticket, raw: bytes | bytearray
