@@ -106,6 +106,28 @@ class Template(E2BCase):
         code, _, said = self.build(BF_E2B_PORT="70000")
         self.assertEqual(code, 1)
         self.assertIn("(step finalize): start command exited", said)
+        # Its tag is there all the same.
+        code, _, said = self.build(BF_E2B_PORT="70000")
+        self.assertEqual(code, 1)
+        self.assertIn("but error: it is built again", said)
+        self.assertEqual(len(self.server.control.builds.asked), 2)
+
+    def test_a_build_that_never_began_is_built_again(self) -> None:
+        rule = self.server.rules.add("template_build", "status", status=400)
+        for again in (False, True):
+            code, _, said = self.build()
+            self.assertEqual((code, "but waiting" in said), (1, again))
+        self.assertEqual(rule.hits, 2)
+
+    def test_a_build_that_is_gone(self) -> None:
+        for op in ("template_files", "template_status"):
+            rule = self.server.rules.add(op, "status", status=404)
+            code, name, said = self.build()
+            rule.count = 0
+            self.assertEqual((code, name), (1, ""))
+            self.assertIn("404 on demand", said)
+            self.assertIn("Run this again", said)
+            self.assertNotIn("Traceback", said)
 
     def test_the_key_goes_to_the_api_alone(self) -> None:
         seen: list[tuple[str, str | None]] = []

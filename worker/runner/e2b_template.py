@@ -76,6 +76,10 @@ class Failed(Exception):
     """What is to be said before the end; never a key."""
 
 
+class Missing(Failed):
+    """E2B does not know what it was asked about."""
+
+
 # ---- what is built ------------------------------------------------------------
 
 
@@ -188,7 +192,7 @@ class Api:
         self._opener = urllib.request.build_opener(_Stay())
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer's JSON, None when it has none; Failed, KeyError for 404."""
+        """The answer's JSON, None when it has none; Failed, Missing for 404."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"X-API-Key": self._key, "Accept": "application/json"}
         if data is not None:
@@ -227,55 +231,90 @@ class Api:
             text = str(json.loads(text)["message"])
         except (ValueError, KeyError, TypeError):
             pass
+        where = url.partition("?")[0]  # what is behind may be a signature
+        said = f"{method} {where}: {refused.code} {text}"
         if refused.code == 404 and method == "GET":
-            raise KeyError(text)
+            raise Missing(said)
         passes = refused.code == 429 or refused.code >= 500
         if not passes or attempt == TRIES - 1:
-            where = url.partition("?")[0]  # what is behind may be a signature
-            raise Failed(f"{method} {where}: {refused.code} {text}")
+            raise Failed(said)
         after = refused.headers.get("retry-after", "")
         return min(60.0, float(after)) if after.isdecimal() else 2.0**attempt
 
 
-def is_built(api: Api, name: str, tag: str) -> bool:
+def is_built(api: Api, name: str, tag: str, say: Callable[[str], None]) -> bool:
+    """A tag is there from when its build was asked for, whatever came of it."""
     try:
         found = api.ask("GET", f"/templates/aliases/{quote(name, safe='')}")
-        listed = api.ask("GET", f"/templates/{found['templateID']}/tags")
-    except KeyError:
-        return False
-    return any(one.get("tag") == tag for one in listed or ())
+        template = quote(_of(found, "templateID"))
+        listed = api.ask("GET", f"/templates/{template}/tags")
+        for one in listed or ():
+            if _of(one, "tag") == tag:
+                path = _status(template, quote(_of(one, "buildID")))
+                status = _of(api.ask("GET", f"{path}?limit=0"), "status")
+                if status == "ready":
+                    return True
+                say(f"a build of it is there, but {status}: it is built again")
+    except Missing:
+        pass
+    return False
 
 
 def build(api: Api, what: Plan, force: bool, say: Callable[[str], None]) -> None:
     asked = {"name": f"{what.name}:{what.tag}"}
     asked |= {"cpuCount": what.cpu, "memoryMB": what.memory_mb}
     made = api.ask("POST", "/v3/templates", asked)
-    template, build_id = quote(made["templateID"]), quote(made["buildID"])
+    template, build_id = quote(_of(made, "templateID")), quote(_of(made, "buildID"))
+    try:
+        _build(api, what, force, (template, build_id))
+        _follow(api, _status(template, build_id), say)
+    except Missing as gone:
+        raise Failed(
+            f"{gone}\nE2B does not know its own build any more: somebody has deleted "
+            f"the template {what.name}, or built it at the same time.  Run this again, "
+            f"or set {PREFIX}NAME to a name of your own."
+        ) from None
+
+
+def _build(api: Api, what: Plan, force: bool, ids: tuple[str, str]) -> None:
+    template, build_id = ids
     files = hashlib.sha256(what.files).hexdigest()
     link = api.ask("GET", f"/templates/{template}/files/{files}")
-    if not link.get("present") or force:
-        api.upload(link["url"], what.files, link.get("headers") or {})
+    if force or not (link or {}).get("present"):
+        api.upload(_of(link, "url"), what.files, link.get("headers") or {})
     body = json.loads(json.dumps(what.body)) | {"force": force}
     for step in body["steps"]:
         if step["type"] == "COPY":
             step["filesHash"] = files
     api.ask("POST", f"/v2/templates/{template}/builds/{build_id}", body)
-    _follow(api, f"/templates/{template}/builds/{build_id}/status", say)
+
+
+def _status(template: str, build_id: str) -> str:
+    return f"/templates/{template}/builds/{build_id}/status"
+
+
+def _of(told: Any, name: str) -> str:
+    """A member of an answer."""
+    found = told.get(name) if isinstance(told, dict) else None
+    if not isinstance(found, str):
+        raise Failed(f"what answers is not E2B's API, it says no {name}: E2B_API_URL?")
+    return found
 
 
 def _follow(api: Api, path: str, say: Callable[[str], None]) -> None:
     seen, end = 0, time.monotonic() + BUILD_SECONDS
     while time.monotonic() < end:
         now = api.ask("GET", f"{path}?logsOffset={seen}&limit=100")
+        status = _of(now, "status")
         entries = now.get("logEntries") or []
         for entry in entries:
             say(str(entry.get("message", "")))
         seen += len(entries)
         if entries:
             continue  # there may be more
-        if now["status"] == "ready":
+        if status == "ready":
             return
-        if now["status"] == "error":
+        if status == "error":
             reason = now.get("reason") or {}
             step = f" (step {reason['step']})" if reason.get("step") else ""
             raise Failed(f"the build failed{step}: {reason.get('message', '')}")
@@ -300,7 +339,7 @@ def main() -> int:
             print(json.dumps(what.body, indent=1), file=sys.stderr)
         else:
             api = Api(os.environ)
-            if not options.force and is_built(api, what.name, what.tag):
+            if not options.force and is_built(api, what.name, what.tag, say):
                 say("it is there already")
             else:
                 build(api, what, options.force, say)

@@ -71,13 +71,14 @@ class Builds:
         template = self._ids.get(template.partition(":")[0], template)
         if template not in self._ids.values():
             raise error(404, f"template '{template}' not found")
-        told = [
-            {"tag": tag, "buildID": build, "createdAt": one["created"]}
+        # The last build that was asked for of each, whatever came of it.
+        told = {
+            tag: {"tag": tag, "buildID": build, "createdAt": one["created"]}
             for build, one in self._builds.items()
-            if one["template"] == template and one["status"] == "ready"
+            if one["template"] == template
             for tag in one["tags"]
-        ]
-        return json_reply(200, told)
+        }
+        return json_reply(200, list(told.values()))
 
     def do_template_files(self, template: str, request: Request) -> Reply:
         name = request.path.rpartition("/")[2]
