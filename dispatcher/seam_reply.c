@@ -92,13 +92,36 @@ static struct bf_slice error_of(const struct bf_seam_end *end,
     return text;
 }
 
-/* "0.250000" on our wire, a number on theirs. */
+static size_t digits_at(struct bf_slice text, size_t at)
+{
+    size_t n = 0;
+
+    while (at + n < text.len && text.ptr[at + n] >= '0' &&
+           text.ptr[at + n] <= '9')
+        n++;
+    return n;
+}
+
+/* Of JSON's numbers those without a sign and an exponent. */
+static bool is_decimal(struct bf_slice text)
+{
+    size_t whole = digits_at(text, 0);
+    size_t part;
+
+    if (whole == 0 || (whole > 1 && text.ptr[0] == '0'))
+        return false;
+    if (whole == text.len)
+        return true;
+    part = digits_at(text, whole + 1);
+    return text.ptr[whole] == '.' && part > 0 && whole + 1 + part == text.len;
+}
+
+/* "0.250000" on our wire, a number on theirs; what is none is left out. */
 static void put_seconds(struct bf_json_out *out, const json_t *report)
 {
     struct bf_slice text = text_of(report, "execution_time_seconds");
 
-    if (text.len > 0 && text.len < 32 && text.ptr[0] != '.' &&
-        strspn(text.ptr, "0123456789.") == text.len)
+    if (text.len < 32 && is_decimal(text))
         bf_json_raw(out, "execution_time_seconds", text);
 }
 

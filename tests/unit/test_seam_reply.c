@@ -1,5 +1,7 @@
 #include "support.h"
 
+#include <stdio.h>
+
 #include "dispatcher/seam_reply.h"
 
 #define HASH "4468363b689be6b561105846d2fdaf99"
@@ -75,6 +77,46 @@ static void a_failure_is_the_users(void **state)
                  "\"error_type\":\"CustomPythonBlockTimeout\","
                  "\"line_number\":null,\"function_name\":null,"
                  "\"code_hash\":\"" HASH "\",\"stdout\":null,\"stderr\":null}");
+}
+
+static void seconds_are_a_number_or_not_there(void **state)
+{
+    static const struct {
+        const char *given;
+        bool there;
+    } rows[] = {
+        {"0", true},         {"0.5", true},
+        {"12.034", true},    {"120", true},
+        {"1.2.3", false},    {"012", false},
+        {"00", false},       {"1.", false},
+        {".5", false},       {"", false},
+        {".", false},        {"-1", false},
+        {"1e9", false},      {"1 ", false},
+        {"0x1", false},      {"1.5a", false},
+        {"1\\u0000", false}, {"1.000000000000000000000000000000", false},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < bf_countof(rows); i++) {
+        char report[96];
+        char expected[160];
+        struct bf_seam_end end = {
+            .outcome = BF_OUTCOME_SUCCEEDED,
+            .delivery = BF_DELIVERY_RAN,
+            .result = S("1"),
+            .code_hash = HASH,
+        };
+
+        snprintf(report, sizeof(report), "{\"execution_time_seconds\":\"%s\"}",
+                 rows[i].given);
+        snprintf(expected, sizeof(expected),
+                 "{\"success\":true,\"result\":\"1\","
+                 "\"stdout\":null,\"stderr\":null%s%s}",
+                 rows[i].there ? ",\"execution_time_seconds\":" : "",
+                 rows[i].there ? rows[i].given : "");
+        end.report = bf_slice_str(report);
+        assert_reply(&end, expected);
+    }
 }
 
 /* Each outcome: 200, or the status that says whether it may have run. */
@@ -159,6 +201,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_result_is_a_string),
         cmocka_unit_test(a_failure_is_the_users),
+        cmocka_unit_test(seconds_are_a_number_or_not_there),
         cmocka_unit_test(what_is_ours_is_no_answer),
         cmocka_unit_test(a_report_that_is_none_is_ours),
         cmocka_unit_test(the_code_is_asked_for_by_the_flag),
