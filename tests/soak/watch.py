@@ -87,6 +87,7 @@ class Group:
             for name in names
             for shard in range(fleet.shards)
         ]
+        self._known: set[tuple[str, int]] = set()  # something is committed for it
         # Never subscribes, so it is no member of anything.
         self._consumer = Consumer(
             {
@@ -112,6 +113,9 @@ class Group:
         group = self.fleet.group
         told = wire.committed(coordinator(self.fleet.cluster.bootstrap, group), group)
         done = {(at.topic, at.partition): at.offset for at in told}
+        if self._known - done.keys():
+            raise NoAnswer("a transaction is just ending")
+        self._known |= done.keys()
         lag = 0
         for end in self._consumer.offsets_for_times(self._places, timeout=3):
             if end.error is not None:
