@@ -280,6 +280,9 @@ class WebTest(ModalCase):
         self.case("slow", SUCCEEDED)
         self.fault("headers", "headers", bytes=40_000)
         self.case("headers", SUCCEEDED)
+
+    def plan_what_harms_others(self) -> None:
+        """Who sends on that connection next cannot know whether it arrived."""
         self.fault("drop", "drop_idle")
         self.case("drop", SUCCEEDED)
 
@@ -296,6 +299,9 @@ class WebTest(ModalCase):
         for n in range(60):
             self.case(f"fine-{n}", SUCCEEDED)
         self.fleet.submit(self.jobs)
+        self.ends(len(self.jobs))
+        self.plan_what_harms_others()
+        self.fleet.submit(self.jobs[-1:])
         found = self.ends(len(self.jobs))
         told = {
             name: (end.outcome, end.reason, end.delivery, end.subject.attempt)
